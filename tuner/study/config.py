@@ -1,0 +1,57 @@
+"""What a user asks of a study; written once beside it, read again by `tuner resume`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from methods.hyperparameter import Value
+
+
+class StudyConfig(BaseModel):
+    """Every option of `tuner launch`, validated. Nothing in it is derived."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,79}$")
+    category: str
+    data: str = "demo"
+    methods: tuple[str, ...] = ("fae",)
+    space: str | None = None
+    budget: str = "50"
+    criterion: str = "synthetic_validation"
+    objective: Literal["single", "pareto"] = "single"
+    second_criterion: str = "validation_loss"
+    seed: int = Field(default=0, ge=0, le=2**31 - 1)
+    size: tuple[int, int] | None = None
+    held_out: float = Field(default=0.2, ge=0.05, le=0.5)
+    rungs: int = Field(default=4, ge=1, le=32)
+    reduction: int = Field(default=2, ge=2, le=8)
+    random_trials: int = Field(default=8, ge=0)
+    early_stopping: bool = True
+    parallel: int | None = Field(default=None, ge=1)
+    workers_per_trial: int = Field(default=1, ge=1)
+    cpus_per_worker: float | None = Field(default=None, gt=0)
+    gpus_per_worker: float | None = Field(default=None, ge=0)
+    trainer: Literal["auto", "workers", "inline"] = "auto"
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    pins: dict[str, Value] = Field(default_factory=dict)
+    textures: str | None = None
+    false_positive_rate: float = Field(default=0.05, gt=0, lt=1)
+    keep: int = Field(default=3, ge=1)
+    storage: str | None = None
+    tracking_uri: str | None = None
+    address: str | None = None
+
+    def write(self, path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = path.with_suffix(".tmp")
+        temporary.write_text(json.dumps(self.model_dump(mode="json"), indent=2) + "\n")
+        temporary.replace(path)
+
+    @classmethod
+    def read(cls, path: Path) -> StudyConfig:
+        return cls.model_validate_json(path.read_text())

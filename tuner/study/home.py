@@ -1,0 +1,77 @@
+"""Where the state of one machine lies: everything under one folder."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class StudyFolder:
+    """The files of one study. The ledger, not this folder, is the truth about its trials."""
+
+    path: Path
+
+    @property
+    def config(self) -> Path:
+        return self.path / "study.json"
+
+    @property
+    def summary(self) -> Path:
+        return self.path / "summary.json"
+
+    @property
+    def audit(self) -> Path:
+        return self.path / "audit.json"
+
+    @property
+    def pictures(self) -> Path:
+        return self.path / "pictures"
+
+    @property
+    def package(self) -> Path:
+        return self.path / "winner"
+
+    @property
+    def spool(self) -> Path:
+        return self.path / "tracking-spool.jsonl"
+
+    @property
+    def lock(self) -> Path:
+        return self.path / "driver.lock"
+
+    def trial(self, number: int) -> Path:
+        return self.path / "trials" / f"{number:04d}"
+
+
+@dataclass(frozen=True)
+class Home:
+    """`$TUNER_HOME`, or `./tuner-runs`."""
+
+    path: Path
+
+    @classmethod
+    def here(cls) -> Home:
+        return cls(Path(os.environ.get("TUNER_HOME") or "tuner-runs").absolute())
+
+    @property
+    def ledger_url(self) -> str:
+        return f"sqlite:///{self.path / 'ledger.db'}"
+
+    @property
+    def cache(self) -> Path:
+        return self.path / "data"
+
+    @property
+    def engine(self) -> Path:
+        return self.path / "engine"
+
+    def study(self, name: str) -> StudyFolder:
+        return StudyFolder(self.path / "studies" / name)
+
+    def study_names(self) -> list[str]:
+        folder = self.path / "studies"
+        if not folder.is_dir():
+            return []
+        return sorted(p.name for p in folder.iterdir() if (p / "study.json").is_file())
