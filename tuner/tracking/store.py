@@ -1,0 +1,125 @@
+"""Opening an MLflow store: quietly, once, and safely beside other processes."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+LOCK_SECONDS = 120.0
+
+# MLflow's own answer to a server that is away is to retry for minutes inside one call; the driver
+# of a study must not stand still for that long. Its usage telemetry has no place in a factory.
+_ENVIRONMENT = {
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+}
+
+# These codes mean that the same request will be refused again; any other fault may pass.
+_REFUSALS = frozenset(
+    {
+        "BAD_REQUEST",
+        "INVALID_PARAMETER_VALUE",
+        "INVALID_STATE",
+        "RESOURCE_ALREADY_EXISTS",
+        "RESOURCE_DOES_NOT_EXIST",
+    }
+)
+
+
+@dataclass(frozen=True)
+class Store:
+    """An open MLflow store and the experiment that studies go to."""
+
+    client: Any
+    experiment_id: str
+
+
+def default_uri(home: Path) -> str:
+    """The SQLite store under the folder that holds all state of this machine."""
+    return f"sqlite:///{home.resolve() / 'mlflow.db'}"
+
+
+def default_artifacts(home: Path) -> str:
+    return (home.resolve() / "artifacts").as_uri()
+
+
+def refused(error: BaseException) -> bool:
+    """Whether the store answered and will not take this, as opposed to being away."""
+    return getattr(error, "error_code", None) in _REFUSALS
+
+
+def error_code(error: BaseException) -> str:
+    return str(getattr(error, "error_code", "") or type(error).__name__)
+
+
+def quiet_mlflow() -> Any:
+    """Import mlflow (2.5 s the first time) with its chatter off, and return the module."""
+    for name, value in _ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+    import mlflow
+
+    for name in ("mlflow", "alembic"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    # It prints a trace for every fault of a database, before raising what we handle.
+    logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
+    return mlflow
+
+
+@contextlib.contextmanager
+def database_lock(uri: str) -> Iterator[None]:
+    """Hold the lock file beside an SQLite database; nothing to hold for any other store."""
+    path = sqlite_path(uri)
+    if path is None:
+        yield
+        return
+    from filelock import FileLock
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(f"{path}.lock", timeout=LOCK_SECONDS):
+        yield
+
+
+def sqlite_path(uri: str) -> Path | None:
+    if not uri.startswith("sqlite:///"):
+        return None
+    return Path(uri.removeprefix("sqlite:///").partition("?")[0])
+
+
+def make_client(uri: str) -> Any:
+    """A client with explicit stores; the process's active run and global store stay untouched."""
+    mlflow = quiet_mlflow()
+    return mlflow.MlflowClient(tracking_uri=uri, registry_uri=uri)
+
+
+def open_store(uri: str, artifact_root: str | None, experiment: str) -> Store:
+    """Open the store, making its tables and the experiment where they are missing.
+
+    MLflow makes the tables of an SQLite file when it is first used, and two processes doing that
+    at once break each other: hence the lock.
+    """
+    with database_lock(uri):
+        client = make_client(uri)
+        found = client.get_experiment_by_name(experiment)
+        if found is None:
+            return Store(client, _create_experiment(client, artifact_root, experiment))
+        if found.lifecycle_stage == "deleted":
+            client.restore_experiment(found.experiment_id)
+        return Store(client, found.experiment_id)
+
+
+def _create_experiment(client: Any, artifact_root: str | None, experiment: str) -> str:
+    location = f"{artifact_root.rstrip('/')}/{experiment}" if artifact_root else None
+    try:
+        return str(client.create_experiment(experiment, artifact_location=location))
+    except Exception as error:
+        if error_code(error) != "RESOURCE_ALREADY_EXISTS":
+            raise
+        return str(client.get_experiment_by_name(experiment).experiment_id)

@@ -1,0 +1,270 @@
+"""The one writer of a study's runs to MLflow."""
+
+from __future__ import annotations
+
+import logging
+import time
+import uuid
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Literal
+
+from tuner.tracking.delivery import Delivery
+from tuner.tracking.outbox import NewRun, Outbox, joined, read_spool, write_spool
+from tuner.tracking.store import Store, open_store
+from tuner.tracking.values import clean_metrics, clean_params, clean_tags
+
+Status = Literal["FINISHED", "KILLED", "FAILED"]
+
+PROVISIONAL = "pending-"
+FIRST_WAIT = 1.0
+LONGEST_WAIT = 60.0
+METRICS_BEFORE_FLUSH = 5000
+
+_log = logging.getLogger(__name__)
+
+
+class Tracker:
+    """Writes one parent run a study and one child run a trial, in batches.
+
+    Made for the driver alone: one object, one thread. Nothing here raises because a store is away
+    or refuses a value; what could not be written waits (`pending`), is tried again at later
+    flushes with growing pauses, and lies in the file `spool` until it is written. A tracker made
+    later with the same spool writes it out. Writing twice does no harm: runs are found by their
+    study and trial number.
+
+    Run ids are MLflow's own, or provisional ones (`pending-...`) where the store was away when
+    the run was started; every method takes both, `resolve` gives the real one.
+
+    Args:
+        uri: MLflow's tracking URI (`sqlite:///...`, `http://...`, `postgresql+psycopg2://...`).
+        artifact_root: where a new experiment keeps files; None leaves that to the server.
+        experiment: name of the experiment, made where missing.
+        spool: file for what could not be written; None keeps it in memory only.
+        opener: how to open the store; another one in tests.
+        clock: monotonic seconds; another one in tests.
+    """
+
+    def __init__(
+        self,
+        uri: str,
+        artifact_root: str | None = None,
+        experiment: str = "tuner",
+        *,
+        spool: Path | None = None,
+        opener: Callable[[str, str | None, str], Store] = open_store,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.uri = uri
+        self.artifact_root = artifact_root
+        self.experiment = experiment
+        self.last_error: str | None = None
+        self._spool = spool
+        self._clock = clock
+        self._delivery = Delivery(lambda: opener(uri, artifact_root, experiment))
+        self._boxes: dict[str, Outbox] = {}
+        self._ids: dict[str, str] = {}
+        self._studies: dict[str, tuple[str, dict[str, str]]] = {}
+        self._rungs: dict[str, int] = {}
+        self._wait = 0.0
+        self._next_try = 0.0
+        if spool is not None:
+            self._load_spool(spool)
+
+    @property
+    def pending(self) -> int:
+        """How many values, files and states still wait to be written."""
+        return sum(len(box) for box in self._boxes.values())
+
+    @property
+    def refused(self) -> int:
+        """How many values the store would not take; they were dropped."""
+        return self._delivery.refused
+
+    def resolve(self, run_id: str) -> str | None:
+        """MLflow's id of a run, or None while its store has not taken it yet."""
+        return self._ids.get(run_id, None if run_id.startswith(PROVISIONAL) else run_id)
+
+    def start_study(
+        self,
+        name: str,
+        tags: Mapping[str, str],
+        params: Mapping[str, object],
+        run_id: str | None = None,
+    ) -> str:
+        """Start, or go on with, the parent run of the study `name`.
+
+        A study that has a run already gets that one again, so that a resumed study stays one run.
+        Raises ValueError for a name with a quotation mark, which MLflow cannot search for.
+        """
+        if not name or set(name) & set("'\"`\\\n"):
+            raise ValueError(f"study name is {name!r}, but must be text without quotation marks")
+        own = clean_tags(tags)
+        handle = self._start(NewRun(name, None, None, run_id, _now(), own), params)
+        self._studies[handle] = (name, own)
+        self.flush()
+        return self._ids.get(handle, handle)
+
+    def start_trial(
+        self,
+        parent: str,
+        number: int,
+        tags: Mapping[str, str],
+        params: Mapping[str, object],
+    ) -> str:
+        """Start, or go on with, the child run of one trial; it carries the study's tags too.
+
+        Raises ValueError where `parent` was not started by this tracker.
+        """
+        known = self._studies.get(parent)
+        if known is None:
+            raise ValueError(f"run {parent} is no study of this tracker; call start_study first")
+        name, inherited = known
+        parent = self._ids.get(parent, parent)
+        merged = {**inherited, **clean_tags(tags)}
+        return self._start(NewRun(name, number, parent, None, _now(), merged), params)
+
+    def log_rung(self, run_id: str, rung: int, metrics: Mapping[str, float]) -> None:
+        """Keep numbers of one rung for the next flush; what is not finite is left out."""
+        now, box = _now(), self._box(run_id)
+        self._rungs[run_id] = rung
+        box.metrics += [(k, v, now, rung) for k, v in clean_metrics(metrics).items()]
+        if len(box.metrics) >= METRICS_BEFORE_FLUSH:
+            self.flush()
+
+    def finish_trial(
+        self,
+        run_id: str,
+        status: Status,
+        metrics: Mapping[str, float],
+        tags: Mapping[str, str],
+    ) -> None:
+        """End a trial's run; its final numbers are kept at its last rung."""
+        self._finish(run_id, status, metrics, tags)
+
+    def finish_study(
+        self,
+        run_id: str,
+        metrics: Mapping[str, float],
+        tags: Mapping[str, str],
+        status: Status = "FINISHED",
+    ) -> None:
+        """End the parent run of a study."""
+        self._finish(run_id, status, metrics, tags)
+
+    def log_artifacts(self, run_id: str, folder: Path, artifact_path: str | None = None) -> None:
+        """Copy a folder's files to a run. The folder must stay until `pending` is 0."""
+        self._box(run_id).folders.append((str(folder.resolve()), artifact_path))
+        self.flush()
+
+    def flush(self, force: bool = False) -> bool:
+        """Try to write what waits; False where something still does.
+
+        After a fault nothing is tried until a pause is over (1 s, doubling to 60 s), unless
+        `force` is set.
+        """
+        if self.pending and (force or self._due()):
+            while self._boxes:
+                handle = next(iter(self._boxes))
+                try:
+                    self._deliver(handle)
+                except Exception as error:  # whatever a store throws must not end a study
+                    self._put_off(error)
+                    self._to_the_back(handle)
+                    return False
+            self._wait = 0.0
+            self._save_spool()
+        return not self.pending
+
+    def close(self) -> int:
+        """Last try; returns how much is left, which then lies in the spool."""
+        self.flush(force=True)
+        self._save_spool()
+        return self.pending
+
+    def _start(self, new: NewRun, params: Mapping[str, object]) -> str:
+        handle = PROVISIONAL + uuid.uuid4().hex
+        self._boxes[handle] = Outbox(new=new, params=clean_params(params))
+        if self._due():
+            try:
+                self._place(handle)
+            except Exception as error:  # whatever a store throws must not end a study
+                self._put_off(error)
+        return self._ids.get(handle, handle)
+
+    def _finish(
+        self, run_id: str, status: Status, metrics: Mapping[str, float], tags: Mapping[str, str]
+    ) -> None:
+        box, now = self._box(run_id), _now()
+        rung = self._rungs.pop(run_id, 0)
+        box.metrics += [(k, v, now, rung) for k, v in clean_metrics(metrics).items()]
+        box.tags.update(clean_tags(tags))
+        box.end = (status, now)
+        self.flush()
+
+    def _box(self, run_id: str) -> Outbox:
+        return self._boxes.setdefault(self._ids.get(run_id, run_id), Outbox())
+
+    def _deliver(self, handle: str) -> None:
+        if self._boxes[handle].new is not None:
+            handle = self._place(handle)
+        self._delivery.send(handle, self._boxes[handle])
+        del self._boxes[handle]
+
+    def _to_the_back(self, handle: str) -> None:
+        """What cannot be written (a file store that is away) must not hold up other runs."""
+        run_id = self._ids.get(handle, handle)
+        if run_id in self._boxes:
+            self._boxes[run_id] = self._boxes.pop(run_id)
+
+    def _place(self, handle: str) -> str:
+        """Find or make the run of a provisional id and move its box under the real one."""
+        box = self._boxes[handle]
+        new = box.new
+        assert new is not None
+        if new.parent is not None and new.parent.startswith(PROVISIONAL):
+            new.parent = self._place(new.parent)
+        run_id, existed = self._delivery.find_or_make(new)
+        del self._boxes[handle]
+        tags = {**new.tags, **box.tags} if existed else box.tags
+        rest = Outbox(None, box.metrics, box.params, tags, box.folders, box.end)
+        self._boxes[run_id] = joined(self._boxes.get(run_id), rest)
+        self._ids[handle] = run_id
+        if new.number is None:
+            self._studies[run_id] = (new.study, new.tags)
+            for other in self._boxes.values():
+                if other.new is not None and other.new.parent == handle:
+                    other.new.parent = run_id
+        return run_id
+
+    def _due(self) -> bool:
+        return self._clock() >= self._next_try
+
+    def _put_off(self, error: Exception) -> None:
+        self.last_error = f"{type(error).__name__}: {error}".splitlines()[0][:300]
+        if self._wait == 0.0:
+            _log.warning("tracking store %s is away, results wait: %s", self.uri, self.last_error)
+        self._wait = min(max(2 * self._wait, FIRST_WAIT), LONGEST_WAIT)
+        self._next_try = self._clock() + self._wait
+        self._delivery.forget()
+        self._save_spool()
+
+    def _load_spool(self, spool: Path) -> None:
+        try:
+            self._boxes = read_spool(spool)
+        except ValueError as error:
+            aside = spool.with_name(spool.name + ".broken")
+            spool.replace(aside)
+            _log.warning("%s; moved to %s", error, aside)
+
+    def _save_spool(self) -> None:
+        if self._spool is None:
+            return
+        try:
+            write_spool(self._spool, self._boxes)
+        except OSError as error:
+            _log.warning("cannot write %s: %s", self._spool, error)
+
+
+def _now() -> int:
+    return time.time_ns() // 1_000_000
