@@ -1,0 +1,61 @@
+"""Rotation of the whole image by one learned angle."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from methods.augmentation.contract import Augmentation, Draw, Size
+from methods.augmentation.registry import register_augmentation
+from methods.hyperparameter import Hyperparameter
+
+
+def _draw_nothing(batch: int, size: Size, generator: torch.Generator) -> dict[str, Tensor]:
+    return {"none": torch.zeros(batch, 0, device=generator.device)}
+
+
+def _rotate(images: Tensor, parameters: Mapping[str, Tensor], draw: Draw) -> Tensor:
+    height, width = draw.size
+    cosine, sine = torch.cos(parameters["angle"]), torch.sin(parameters["angle"])
+    zero = torch.zeros_like(cosine)
+    # Coordinates run from -1 to 1 on both sides, so that a side's share of a turn needs the aspect.
+    matrix = torch.stack(
+        [cosine, -sine * (height / width), zero, sine * (width / height), cosine, zero]
+    ).view(1, 2, 3)
+    grid = functional.affine_grid(
+        matrix.expand(len(images), 2, 3), list(images.shape), align_corners=False
+    )
+    return functional.grid_sample(
+        images, grid, mode="bilinear", padding_mode="zeros", align_corners=False
+    )
+
+
+ROTATION = register_augmentation(
+    Augmentation(
+        name="rotation",
+        title="rotation of the whole image by one angle, black where nothing is",
+        source="ST-SSAD, section 3.2.2; Jaderberg et al., 2015",
+        hyperparameters=(
+            Hyperparameter(
+                "angle",
+                math.pi / 4,
+                "angle of every image, anticlockwise",
+                low=-2 * math.pi,
+                high=2 * math.pi,
+                unit="rad",
+                symbol="a",
+                source="ST-SSAD, section 3.2.2",
+            ),
+        ),
+        differentiable=True,
+        draw_rows=_draw_nothing,
+        transform=_rotate,
+        ranges={"angle": (0.0, 2 * math.pi)},
+        starts=tuple({"angle": math.radians(degrees)} for degrees in (45, 135, 225, 315)),
+        periods={"angle": 2 * math.pi},
+    )
+)
