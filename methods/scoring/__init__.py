@@ -1,0 +1,1 @@
+"""From a reconstruction to a number per image: discrepancy, smoothing, pooling, density."""
