@@ -89,7 +89,8 @@ def parse(text: str, origin: str) -> SearchSpace:
     unknown = sorted(set(content) - allowed)
     if unknown:
         raise SearchSpaceError(
-            f"search space {origin} has {', '.join(unknown)}; known are {', '.join(sorted(allowed))}"
+            f"search space {origin} has {', '.join(unknown)}, "
+            f"but only these are known: {', '.join(sorted(allowed))}"
         )
     if not content.get("method"):
         raise SearchSpaceError(f"search space {origin} does not say its method")

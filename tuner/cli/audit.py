@@ -1,0 +1,37 @@
+"""`tuner audit`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from tuner.cli.errors import explained
+from tuner.cli.output import only_json, print_json
+
+
+def audit(
+    study: Annotated[str, typer.Argument(help="Name of a study that has ended.")],
+    as_json: Annotated[
+        bool, typer.Option("--json", help="One JSON object on standard output.")
+    ] = False,
+) -> None:
+    """Open the labels and measure the winner, the defaults and the best trial.
+
+    The only command that reads labels. It changes nothing in the study.
+    """
+    with explained(), only_json(as_json):
+        from tuner.cli.voice import make_voice
+        from tuner.job import audit as run
+        from tuner.study.home import Home
+
+        voice = make_voice(to_error=as_json)
+        result = run(study, Home.here())
+        if result is None:
+            raise ValueError(
+                f"the data of {study} hold no labels; an audit needs test images in folders by "
+                "kind (test/good, test/<defect>), and masks under ground_truth for pixel figures"
+            )
+        voice.audit(result)
+    if as_json:
+        print_json(result)

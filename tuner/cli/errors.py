@@ -1,0 +1,43 @@
+"""Turns errors that a user can mend into one line and an exit code."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+
+import typer
+
+USAGE, NO_WINNER, INTERRUPTED = 2, 3, 130
+
+
+@contextlib.contextmanager
+def explained() -> Iterator[None]:
+    """2: something in the request or the data is wrong; 3: no trial succeeded; 130: stopped."""
+    try:
+        yield
+    except (ValueError, LookupError, OSError, RuntimeError) as error:
+        code = _code(error)
+        if code is None:
+            raise
+        typer.secho(f"error: {_text(error)}", err=True, fg="red" if code == USAGE else None)
+        raise typer.Exit(code) from None
+
+
+def _code(error: Exception) -> int | None:
+    name = type(error).__name__
+    if name == "Interrupted":
+        return INTERRUPTED
+    if name == "NoWinner":
+        return NO_WINNER
+    return None if type(error) is RuntimeError else USAGE
+
+
+def _text(error: Exception) -> str:
+    from pydantic import ValidationError
+
+    if isinstance(error, ValidationError):
+        return "; ".join(
+            f"{'.'.join(map(str, problem['loc']))} is {problem['input']!r}: {problem['msg']}"
+            for problem in error.errors()
+        )
+    return str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)

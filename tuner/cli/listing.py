@@ -1,0 +1,124 @@
+"""`tuner list`."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from tuner.cli.errors import explained
+from tuner.cli.output import only_json, print_json
+
+
+def listing(
+    what: Annotated[str, typer.Argument(help="methods, spaces, criteria, studies or categories.")],
+    data: Annotated[str, typer.Option(help="Data whose categories to list.")] = "demo",
+    as_json: Annotated[
+        bool, typer.Option("--json", help="One JSON object on standard output.")
+    ] = False,
+) -> None:
+    """List what there is to choose from."""
+    with explained(), only_json(as_json):
+        makers = {
+            "methods": _methods,
+            "spaces": _spaces,
+            "criteria": _criteria,
+            "studies": _studies,
+            "categories": lambda: _categories(data),
+        }
+        if what not in makers:
+            raise ValueError(f"cannot list {what!r}, only: {', '.join(makers)}")
+        rows = makers[what]()
+        if not as_json:
+            from tuner.cli.tables import print_rows
+
+            print_rows(rows, f"no {what} yet")
+    if as_json:
+        print_json({what: rows})
+
+
+def _methods() -> list[dict[str, Any]]:
+    from methods.registry import get_method, method_names
+
+    return [
+        {
+            "method": name,
+            "hyperparameter": p.name,
+            "symbol": p.symbol,
+            "default": p.default,
+            "allowed": p.bounds(),
+            "tier": p.tier,
+            "meaning": p.help,
+            "source": p.source,
+        }
+        for name in method_names()
+        for p in get_method(name).hyperparameters
+    ]
+
+
+def _spaces() -> list[dict[str, Any]]:
+    from search_spaces.loader import Choice, load_search_space, space_names
+
+    rows = []
+    for name in space_names():
+        space = load_search_space(name)
+        for parameter, drawn in space.training.items():
+            if isinstance(drawn, Choice):
+                values = ", ".join(map(str, drawn.values))
+            else:
+                scale = " (log)" if drawn.log else ""
+                values = f"{drawn.low:g} to {drawn.high:g}{scale}"
+            rows.append(
+                {"space": name, "hyperparameter": parameter, "tier": "training", "values": values}
+            )
+        for parameter, listed in space.scoring.items():
+            values = ", ".join(map(str, listed))
+            rows.append(
+                {"space": name, "hyperparameter": parameter, "tier": "scoring", "values": values}
+            )
+    return rows
+
+
+def _criteria() -> list[dict[str, Any]]:
+    from methods.criteria.registry import criterion_names, get_criterion
+
+    return [
+        {
+            "criterion": c.name,
+            "direction": c.direction,
+            "sees scoring": "yes" if c.sees_scoring else "no",
+            "title": c.title,
+            "source": c.source,
+        }
+        for c in map(get_criterion, criterion_names())
+    ]
+
+
+def _studies() -> list[dict[str, Any]]:
+    from tuner.status import study_status
+    from tuner.study.home import Home
+
+    home = Home.here()
+    rows = []
+    for name in home.study_names():
+        found = study_status(name, home)
+        rows.append(
+            {
+                "study": name,
+                "category": found["category"],
+                "data": found["data"],
+                "state": found["state"],
+                "trials": len(found["trials"]),
+                "budget": found["budget"],
+                "best": found["best"],
+            }
+        )
+    return rows
+
+
+def _categories(data: str) -> list[dict[str, Any]]:
+    from tuner.data import open_source
+
+    source = open_source(data)
+    kind = "demo data, made by a program" if source.demo else source.layout
+    return [{"category": name, "data": kind} for name in source.categories()]

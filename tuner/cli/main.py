@@ -1,0 +1,47 @@
+"""The command line. Engines are imported by the commands that need them, not here."""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+
+from tuner.cli import audit, data, launch, listing, resume, status
+
+app = typer.Typer(
+    name="tuner",
+    help="Tune visual anomaly detectors without labels.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command("launch")(launch.launch)
+app.command("resume")(resume.resume)
+app.command("status")(status.status)
+app.command("audit")(audit.audit)
+app.command("list")(listing.listing)
+app.add_typer(data.app, name="data", help="Look at data before tuning on it.")
+
+
+@app.callback(invoke_without_command=True)
+def root(
+    version: bool = typer.Option(False, "--version", help="Print the version and exit."),
+) -> None:
+    if version:
+        from importlib.metadata import version as version_of
+
+        typer.echo(version_of("tuner"))
+        raise typer.Exit
+
+
+def main() -> None:
+    """Run the command line; an error that a user can mend is one line and exit code 2."""
+    try:
+        app()
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,48 @@
+"""Small texts of the command line into values."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Sequence
+
+from methods.hyperparameter import Value
+
+
+def parse_size(text: str | None) -> tuple[int, int] | None:
+    """`96` or `96x128` (height x width). Raises ValueError."""
+    if text is None:
+        return None
+    match = re.fullmatch(r"(\d+)(?:x(\d+))?", text.strip().lower())
+    if match is None:
+        raise ValueError(f"size is {text!r}, but must be like 96, or 96x128 (height x width)")
+    height = int(match[1])
+    return height, int(match[2] or height)
+
+
+def parse_pins(texts: Sequence[str]) -> dict[str, Value]:
+    """`name=value` pairs; numbers and true/false are recognised. Raises ValueError."""
+    pins: dict[str, Value] = {}
+    for text in texts:
+        name, found, value = text.partition("=")
+        if not found or not name.strip():
+            raise ValueError(f"--set {text!r} must be like steps=800")
+        pins[name.strip()] = parse_value(value.strip())
+    return pins
+
+
+def parse_value(text: str) -> Value:
+    if text.lower() in ("true", "false"):
+        return text.lower() == "true"
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return text
+
+
+def study_name(category: str) -> str:
+    """A name that sorts by time."""
+    plain = re.sub(r"[^A-Za-z0-9]+", "-", category).strip("-") or "study"
+    return f"{plain}-{time.strftime('%Y%m%d-%H%M%S')}"

@@ -1,0 +1,41 @@
+"""Tables for people."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+
+def table_of(rows: Sequence[Mapping[str, Any]], title: str | None = None) -> Table:
+    """One column a key, numbers to the right; a repeated first cell is shown once."""
+    table = Table(title=title, title_justify="left", box=None, pad_edge=False, header_style="bold")
+    for key in rows[0]:
+        numeric = all(isinstance(row[key], int | float | None) for row in rows)
+        table.add_column(key, justify="right" if numeric else "left", overflow="fold")
+    first = next(iter(rows[0]))
+    previous = object()
+    for row in rows:
+        cells = ["" if row[key] is None else shown(row[key]) for key in row]
+        if row[first] == previous and len(row) > 3 and isinstance(row[first], str):
+            cells[0] = ""
+        previous = row[first]
+        table.add_row(*cells)
+    return table
+
+
+def shown(value: object) -> str:
+    """A value as people write it: four significant digits."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def print_rows(rows: Sequence[Mapping[str, Any]], empty: str) -> None:
+    console = Console()
+    if not rows:
+        console.print(empty)
+        return
+    console.print(table_of(rows))

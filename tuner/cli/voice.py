@@ -1,0 +1,178 @@
+"""What a person sees of a job: its plan, its progress, its result."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+from rich.console import Console, Group
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from methods.registry import get_method
+from tuner.cli.tables import shown, table_of
+from tuner.cli.view import LineView, LiveView
+from tuner.study.conductor import Conductor, Observer
+from tuner.study.ledger import Ledger
+from tuner.study.plan import Plan
+from tuner.study.workbench import Workbench
+
+DEMO = "demo data: surfaces and defects made by a program, not MVTec AD"
+CONTENDERS = {
+    "winner": "winner, chosen without labels",
+    "default": "the paper's defaults",
+    "best": "best trial there was",
+}
+METRICS = {
+    "image_auroc": "image AUROC",
+    "image_ap": "image AP",
+    "pixel_auroc": "pixel AUROC",
+    "pixel_ap": "pixel AP",
+    "aupro": "AUPRO",
+}
+
+
+def make_voice(*, to_error: bool) -> ConsoleVoice:
+    """A voice on standard output, or on standard error where that must hold JSON alone."""
+    stream = sys.stderr if to_error else sys.stdout
+    # A file or a pipe has no width of its own: tables would be squeezed into 80 columns.
+    width = None if stream.isatty() else 110
+    return ConsoleVoice(Console(file=stream, width=width, highlight=False))
+
+
+class ConsoleVoice:
+    """Speaks to a console; a live table on a terminal, plain lines elsewhere."""
+
+    def __init__(self, console: Console) -> None:
+        self.console = console
+        self._view: LiveView | LineView | None = None
+        self._told = -1
+
+    def say(self, text: str) -> None:
+        self.console.print(f"[dim]{text}[/dim]")
+
+    def warn(self, text: str) -> None:
+        self.console.print(f"[yellow]warning[/yellow] {text}")
+
+    def progress(self, done: int, total: int) -> None:
+        quarter = 4 * done // max(total, 1)
+        if quarter != self._told and done < total:
+            self._told = quarter
+            self.console.print(f"[dim]preparing images: {done} of {total}[/dim]")
+
+    def plan(self, plan: Plan, workbench: Workbench) -> None:
+        config, prepared = plan.config, workbench.prepared
+        self.console.print(
+            Text.assemble(
+                ("study ", "bold"), (config.name, "bold cyan"), f"  category {config.category}"
+            )
+        )
+        source = DEMO if prepared.demo else f"{prepared.location} ({prepared.layout} layout)"
+        rows = Table(box=None, show_header=False, pad_edge=False)
+        rows.add_column(style="dim")
+        rows.add_column(overflow="fold")
+        rows.add_row("data", source)
+        for subject, text in plan.lines():
+            rows.add_row(subject, text)
+        self.console.print(Padding(rows, (0, 0, 1, 2)))
+
+    def watch(self, plan: Plan, conductor: Conductor, ledger: Ledger) -> Observer | None:
+        kind = LiveView if self.console.is_terminal else LineView
+        self._view = kind(self.console, plan, conductor, ledger)
+        self._view.begin()
+        return self._view
+
+    def unwatch(self) -> None:
+        if self._view is not None:
+            self._view.close()
+            self._view = None
+
+    def summary(self, summary: Mapping[str, Any]) -> None:
+        """The winner in words, where everything lies, and what to type next."""
+        winner, trials, model = summary["winner"], summary["trials"], summary["model"]
+        ended = (
+            f"{trials['finished']} finished, {trials['stopped_early']} stopped early, "
+            f"{trials['failed']} failed, in {summary['seconds'] / 60:.1f} min"
+        )
+        criteria = ", ".join(
+            f"{name} {shown(value) if value is not None else 'not applicable'}"
+            for name, value in winner["criteria"].items()
+        )
+        self.console.print()
+        self.console.print(
+            Text.assemble(
+                ("winner ", "bold"),
+                (f"trial {winner['trial']}", "bold green"),
+                f" ({winner['method']}), chosen without labels: {criteria}",
+            )
+        )
+        self.console.print(f"[dim]trials[/dim] {ended}")
+        self.console.print(Padding(_hyperparameters(winner), (1, 0, 1, 2)))
+        if summary["audit"] is not None:
+            self.audit(summary["audit"], demo=summary["data"]["demo"])
+        else:
+            self.console.print("[dim]no labels in the data, so nothing to audit[/dim]")
+        rows = Table(box=None, show_header=False, pad_edge=False)
+        rows.add_column(style="dim")
+        rows.add_column(overflow="fold")
+        rows.add_row("model", f"{model['name']} version {model['version']} ({model['alias']})")
+        rows.add_row("study folder", summary["folder"])
+        rows.add_row("pictures", f"{summary['folder']}/pictures")
+        rows.add_row("tracking", summary["tracking"])
+        rows.add_row("next", f"tuner status {summary['study']}")
+        rows.add_row("", f"mlflow ui --backend-store-uri {summary['tracking']}")
+        self.console.print(Padding(rows, (1, 0, 0, 0)))
+        if summary["tracking_pending"]:
+            self.warn(
+                f"{summary['tracking_pending']} values wait for the tracking store; "
+                f"they are written at the next: tuner resume {summary['study']}"
+            )
+
+    def audit(self, audit: Mapping[str, Any], *, demo: bool = False) -> None:
+        """The figures that labels give, apart from the search."""
+        found = audit.get("contenders", audit)
+        rows = [
+            {
+                "contender": CONTENDERS[name],
+                "trial": audit["trials"][name],
+                **{title: found[name].get(key) for key, title in METRICS.items()},
+            }
+            for name in CONTENDERS
+            if name in found and audit["trials"].get(name) is not None
+        ]
+        note = " on " + DEMO if demo else ""
+        head = Text(f"audit, with labels opened after the search{note}", style="magenta")
+        mean = audit["trials"]["mean_image_auroc"]
+        tail = Text(f"mean image AUROC of all trials: {mean:.4f}", style="dim")
+        self.console.print(Group(head, Padding(Group(table_of(rows), tail), (0, 0, 0, 2))))
+
+    def status(self, status: Mapping[str, Any]) -> None:
+        """One study's state, then its trials."""
+        self.console.print(
+            f"[bold]{status['study']}[/bold]  {status['state']}, {status['spent']:.0%} of "
+            f"{status['budget']} spent, {status['seconds'] / 60:.1f} min at work"
+        )
+        if status["best"] is not None:
+            self.console.print(f"best so far: trial {status['best']} by {status['criterion']}")
+        if status["trials"]:
+            self.console.print(table_of(status["trials"]))
+        if status["state"] == "interrupted":
+            self.console.print(f"go on with: tuner resume {status['study']}")
+
+
+def _hyperparameters(winner: Mapping[str, Any]) -> Table:
+    declared = {p.name: p for p in get_method(winner["method"]).hyperparameters}
+    rows = []
+    for name, value in winner["hyperparameters"].items():
+        parameter = declared[name]
+        rows.append(
+            {
+                "hyperparameter": name + (f" ({parameter.symbol})" if parameter.symbol else ""),
+                "winner": shown(value),
+                "default": shown(parameter.default),
+                "meaning": parameter.help,
+            }
+        )
+    return table_of(rows)

@@ -1,0 +1,72 @@
+"""The audit of one study: finds its contenders and hands them to the metrics with the labels."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+
+from methods.contract import unit
+from tuner.data.labels import load_labels
+from tuner.evaluation.audit import Contender, audit_contenders, rank_trials
+from tuner.study.files import TrialFiles
+from tuner.study.home import StudyFolder
+from tuner.study.jsonfile import write_json
+from tuner.study.ledger import Entry, Ledger
+from tuner.study.selection import rank
+from tuner.study.workbench import Workbench, restore
+
+
+def audit_study(
+    bench: Workbench, ledger: Ledger, folder: StudyFolder, winner: int
+) -> dict[str, Any] | None:
+    """Open the labels of a study that has ended and measure winner, defaults and best trial.
+
+    Returns None where the data hold no labels. Nothing of it flows back into the study.
+    """
+    config = bench.config
+    hashes = [bench.prepared.test_hashes[i] for i in bench.parts.test_order]
+    labels = load_labels(config.data, config.category, bench.prepared.size, hashes)
+    if labels is None:
+        return None
+    judged = rank(ledger.entries(), bench.objectives[0])
+    scores = {entry.number: TrialFiles(folder.trial(entry.number)).scores() for entry in judged}
+    own = {number: found["test"][int(found["setting"])] for number, found in scores.items()}
+    aurocs = rank_trials(labels, own)
+
+    def contender(entry: Entry, setting: int | None = None) -> Contender:
+        grid = bench.space(entry.method).grid
+        index = int(scores[entry.number]["setting"]) if setting is None else setting
+        return Contender(
+            scores[entry.number]["test"][index],
+            lambda: maps_of(bench, entry, folder, grid[index]),
+        )
+
+    chosen = next(entry for entry in judged if entry.number == winner)
+    contenders = {"winner": contender(chosen)}
+    default = next((entry for entry in judged if entry.kind == "default"), None)
+    if default is not None:
+        setting = bench.space(default.method).default_setting
+        contenders["default"] = contender(default, setting)
+    best = max(judged, key=lambda entry: (aurocs[entry.number], -entry.number))
+    contenders["best"] = contender(best)
+    audit: dict[str, Any] = audit_contenders(labels, contenders)
+    audit["trials"] = {
+        "winner": winner,
+        "default": None if default is None else default.number,
+        "best": best.number,
+        "mean_image_auroc": float(np.mean(list(aurocs.values()))),
+        "image_auroc": {str(number): value for number, value in aurocs.items()},
+    }
+    write_json(folder.audit, audit)
+    return audit
+
+
+def maps_of(
+    bench: Workbench, entry: Entry, folder: StudyFolder, scoring: Mapping[str, Any]
+) -> Iterator[np.ndarray]:
+    """The maps of the test batch, one by one, from a trial's kept detector."""
+    detector: Any = restore(bench, entry, folder)
+    for start in range(0, len(bench.data.test), 32):
+        yield from detector.maps(unit(bench.data.test[start : start + 32]), scoring).numpy()

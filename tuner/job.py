@@ -1,0 +1,304 @@
+"""The main job, from a configuration to a registered winner: where the rooms meet."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from filelock import FileLock, Timeout
+
+from tuner.study.conductor import Conductor, Observer, Terms
+from tuner.study.config import StudyConfig
+from tuner.study.home import Home, StudyFolder
+from tuner.study.ledger import Ledger
+from tuner.study.plan import Plan
+from tuner.study.recorder import Recorder
+from tuner.study.selection import select
+from tuner.study.trial import TrialSpec
+from tuner.study.workbench import Workbench, set_up
+from tuner.tracking import Tracker, default_artifacts, default_uri
+
+
+class Interrupted(RuntimeError):
+    """A study was stopped before its end; what it finished is kept."""
+
+
+class StudyExists(ValueError):
+    """A study of that name is there already."""
+
+
+class Voice(Protocol):
+    """How a job speaks to whoever started it."""
+
+    def say(self, text: str) -> None: ...
+
+    def warn(self, text: str) -> None: ...
+
+    def progress(self, done: int, total: int) -> None: ...
+
+    def plan(self, plan: Plan, workbench: Workbench) -> None: ...
+
+    def watch(self, plan: Plan, conductor: Conductor, ledger: Ledger) -> Observer | None: ...
+
+    def unwatch(self) -> None: ...
+
+
+class Silent:
+    """Says nothing."""
+
+    def say(self, text: str) -> None: ...
+
+    def warn(self, text: str) -> None: ...
+
+    def progress(self, done: int, total: int) -> None: ...
+
+    def plan(self, plan: Plan, workbench: Workbench) -> None: ...
+
+    def watch(self, plan: Plan, conductor: Conductor, ledger: Ledger) -> Observer | None: ...
+
+    def unwatch(self) -> None: ...
+
+
+def ledger_url(config: StudyConfig, home: Home) -> str:
+    return config.storage or home.ledger_url
+
+
+def tracking_uri(config: StudyConfig, home: Home) -> str:
+    return config.tracking_uri or default_uri(home.path)
+
+
+def plan_study(config: StudyConfig, home: Home, voice: Voice | None = None) -> Plan:
+    """What `launch` would do, with an estimate. Prepares the data; trains nothing."""
+    return Job.prepare(config, home, voice or Silent()).plan
+
+
+def launch(config: StudyConfig, home: Home, voice: Voice | None = None) -> dict[str, Any]:
+    """Run a new study to its end and register the winner; returns the summary.
+
+    Raises StudyExists, ValueError for anything wrong with the request or the data, Interrupted
+    where the study was stopped, NoWinner where no trial got to a rung.
+    """
+    folder = home.study(config.name)
+    if folder.config.exists():
+        raise StudyExists(
+            f"a study named {config.name!r} exists; go on with it by: tuner resume {config.name}"
+        )
+    return Job.prepare(config, home, voice or Silent()).run(resume=False)
+
+
+def resume(name: str, home: Home, voice: Voice | None = None) -> dict[str, Any]:
+    """Go on with a study that was interrupted; a study at its end is only summed up again."""
+    return Job.prepare(read_config(name, home), home, voice or Silent()).run(resume=True)
+
+
+def read_config(name: str, home: Home) -> StudyConfig:
+    """The configuration of a study. Raises ValueError listing the studies that exist."""
+    folder = home.study(name)
+    if not folder.config.is_file():
+        known = ", ".join(home.study_names()) or "none yet"
+        raise ValueError(f"no study is named {name!r} under {home.path}; there are: {known}")
+    return StudyConfig.read(folder.config)
+
+
+@dataclass
+class Job:
+    """One study on its way: what was asked, what follows from it, and where it lies."""
+
+    config: StudyConfig
+    home: Home
+    voice: Voice
+    workbench: Workbench
+    plan: Plan
+    began: float
+
+    @classmethod
+    def prepare(cls, config: StudyConfig, home: Home, voice: Voice) -> Job:
+        """Prepare the data and plan; nothing is trained and no study exists yet."""
+        began = time.monotonic()
+        workbench = set_up(config, home, voice.progress)
+        for warning in workbench.prepared.warnings:
+            voice.warn(warning)
+        plan = workbench.plan()
+        voice.plan(plan, workbench)
+        return cls(config, home, voice, workbench, plan, began)
+
+    @property
+    def folder(self) -> StudyFolder:
+        return self.home.study(self.config.name)
+
+    def run(self, *, resume: bool) -> dict[str, Any]:
+        """Search, select, register, audit; returns the summary."""
+        from tuner.outcome import conclude
+
+        self.folder.path.mkdir(parents=True, exist_ok=True)
+        try:
+            with FileLock(self.folder.lock, timeout=2):
+                ledger = self._open_ledger(resume)
+                tracker = Tracker(
+                    tracking_uri(self.config, self.home),
+                    None if self.config.tracking_uri else str(default_artifacts(self.home.path)),
+                    spool=self.folder.spool,
+                )
+                parent = tracker.start_study(self.config.name, self._tags(), self._parameters())
+                recorder = Recorder(tracker, parent)
+                self._search(ledger, [recorder])
+                winner = select(ledger.entries(), self.workbench.objectives, ledger.front())
+                return conclude(self, ledger, winner, tracker, parent)
+        except Timeout:
+            raise Interrupted(
+                f"the study {self.config.name} is being run by another process"
+            ) from None
+
+    def _open_ledger(self, resume: bool) -> Ledger:
+        config, prepared = self.config, self.workbench.prepared
+        ledger = Ledger.create(
+            ledger_url(config, self.home),
+            config.name,
+            [objective.direction for objective in self.workbench.objectives],
+            self.workbench.spaces,
+            seed=config.seed,
+            random_trials=config.random_trials,
+            reduction=config.reduction if self.plan.early_stopping else None,
+            resume=resume,
+        )
+        known = ledger.notes().get("fingerprint")
+        if known not in (None, prepared.fingerprint):
+            raise ValueError(
+                f"the images of {config.data} have changed since the study {config.name} began "
+                f"(fingerprint {prepared.fingerprint[:12]}, was {known[:12]}); launch a new study"
+            )
+        ledger.note(
+            fingerprint=prepared.fingerprint,
+            category=config.category,
+            data=prepared.location,
+            demo=prepared.demo,
+        )
+        config.write(self.folder.config)
+        return ledger
+
+    def _search(self, ledger: Ledger, observers: Sequence[Observer]) -> None:
+        from tuner.study.engine_ray import Resources, run_on_ray
+
+        config, layout = self.config, self.plan.layout
+        terms = Terms(
+            budget=self.plan.budget,
+            objectives=self.workbench.objectives,
+            random_trials=config.random_trials,
+            rungs=config.rungs,
+            blank=self._blank(),
+            folder=lambda number: str(self.folder.trial(number)),
+            early_stopping=self.plan.early_stopping,
+        )
+        conductor = Conductor(ledger, self.workbench.spaces, terms, observers)
+        if not conductor.open:
+            return
+        watcher = self.voice.watch(self.plan, conductor, ledger)
+        if watcher is not None:
+            conductor.observe(watcher)
+        resources = Resources(
+            layout.parallel,
+            layout.workers,
+            layout.cpus,
+            layout.gpus,
+            layout.in_workers,
+            config.address,
+        )
+        try:
+            with _sigterm_as_interrupt():
+                run_on_ray(conductor, self.workbench.arrays, resources, self.home.engine)
+        except KeyboardInterrupt:
+            conductor.closing = True
+        finally:
+            self.voice.unwatch()
+            ledger.note(seconds=conductor.spent().seconds)
+        if conductor.live or conductor.closing or conductor.open:
+            raise Interrupted(
+                f"stopped after {len(ledger.entries()) - len(conductor.live)} trials; the "
+                f"{len(conductor.live)} that were running keep their last rung. "
+                f"Go on with: tuner resume {config.name}"
+            )
+
+    def _blank(self) -> TrialSpec:
+        return TrialSpec(
+            number=-1,
+            method="",
+            hyperparameters={},
+            grid=(),
+            criteria=self.workbench.criteria,
+            leading=self.workbench.objectives[0].name,
+            seed=self.config.seed,
+            rungs=self.config.rungs,
+            folder="",
+            precision=self.plan.speed.precision,
+            channels_last=self.plan.speed.channels_last,
+            device_rate=self.plan.layout.device_rate,
+        )
+
+    def _tags(self) -> dict[str, str]:
+        config, prepared = self.config, self.workbench.prepared
+        return {
+            "tuner.study": config.name,
+            "tuner.category": config.category,
+            "tuner.seed": str(config.seed),
+            "tuner.method": ",".join(config.methods),
+            "tuner.data": prepared.location,
+            "tuner.demo_data": str(prepared.demo).lower(),
+            "tuner.fingerprint": prepared.fingerprint,
+            **{f"version.{name}": version for name, version in versions().items()},
+        }
+
+    def _parameters(self) -> dict[str, object]:
+        config, plan = self.config, self.plan
+        return {
+            "budget": config.budget,
+            "criterion": config.criterion,
+            "objective": config.objective,
+            "rungs": config.rungs,
+            "reduction": config.reduction,
+            "size": f"{plan.size[0]}x{plan.size[1]}",
+            "precision": plan.speed.precision,
+            "parallel": plan.layout.parallel,
+            **{f"pinned.{name}": value for name, value in config.pins.items()},
+        }
+
+
+@contextlib.contextmanager
+def _sigterm_as_interrupt() -> Iterator[None]:
+    """Makes SIGTERM the same clean stop as Ctrl-C, where signals may be handled at all."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def versions() -> dict[str, str]:
+    """Versions of what a result depends on."""
+    from importlib.metadata import version
+
+    return {name: version(name) for name in ("tuner", "torch", "ray", "optuna", "mlflow")}
+
+
+def audit(name: str, home: Home) -> dict[str, Any] | None:
+    """Open the labels of a study's data and measure its winner, defaults and best trial.
+
+    Returns None where the data hold no labels. Raises ValueError for an unknown study, or one
+    that has no winner yet.
+    """
+    from tuner.evaluation.study import audit_study
+
+    config = read_config(name, home)
+    ledger = Ledger.read(ledger_url(config, home), name)
+    registered = ledger.notes().get("registered")
+    if registered is None:
+        raise ValueError(f"{name} has no winner yet; end it first by: tuner resume {name}")
+    workbench = set_up(config, home)
+    return audit_study(workbench, ledger, home.study(name), registered["trial"])

@@ -1,0 +1,70 @@
+"""How far a study is, from its ledger alone."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from filelock import FileLock, Timeout
+from methods.criteria.registry import get_criterion
+
+from tuner.job import ledger_url, read_config
+from tuner.study.budget import Budget, Spent
+from tuner.study.home import Home
+from tuner.study.ledger import Ledger
+from tuner.study.selection import rank
+
+
+def newest(home: Home) -> str:
+    """The study that was begun last. Raises ValueError where there is none."""
+    names = home.study_names()
+    if not names:
+        raise ValueError(f"there is no study under {home.path} yet; begin one by: tuner launch")
+    return max(names, key=lambda name: home.study(name).config.stat().st_mtime)
+
+
+def study_status(name: str, home: Home) -> dict[str, Any]:
+    """State, counts, spent budget, best trial so far and every trial of a study."""
+    config = read_config(name, home)
+    ledger = Ledger.read(ledger_url(config, home), name)
+    entries = ledger.entries()
+    budget = Budget.parse(config.budget)
+    seconds = float(ledger.notes().get("seconds", 0.0))
+    device = sum(entry.device_seconds for entry in entries)
+    spent = Spent(len(entries), seconds, device)
+    running = [entry.number for entry in entries if entry.state == "running"]
+    driven = _driven(home, name)
+    ended = not running and budget.exhausted(spent)
+    ranked = rank(entries, get_criterion(config.criterion))
+    return {
+        "study": name,
+        "category": config.category,
+        "data": config.data,
+        "state": "running" if driven else "ended" if ended else "interrupted",
+        "criterion": config.criterion,
+        "budget": str(budget),
+        "spent": round(budget.spent_by(spent) / budget.amount, 4),
+        "seconds": round(seconds, 1),
+        "device_seconds": round(device, 1),
+        "best": ranked[0].number if ranked else None,
+        "registered": ledger.notes().get("registered"),
+        "trials": [
+            {
+                "trial": entry.number,
+                "kind": entry.kind,
+                "method": entry.method,
+                "state": entry.state,
+                "rung": entry.rung,
+                "criterion": entry.last.get("criteria", {}).get(config.criterion),
+                "reason": entry.reason,
+            }
+            for entry in entries
+        ],
+    }
+
+
+def _driven(home: Home, name: str) -> bool:
+    try:
+        with FileLock(home.study(name).lock, timeout=0):
+            return False
+    except Timeout:
+        return True

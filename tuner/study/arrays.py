@@ -1,0 +1,55 @@
+"""The images of a study in the form in which trials share them."""
+
+from __future__ import annotations
+
+import dataclasses
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from methods.criteria.synthetic import SyntheticSet
+from torch import Tensor
+
+from methods.contract import TrialData
+
+
+@dataclass(frozen=True)
+class StudyArrays:
+    """What all trials of a study share, as numpy arrays that a node's trials read without copying.
+
+    Shapes as in `TrialData`; `synthetic` is the study's set of pasted defects.
+    """
+
+    train: np.ndarray
+    held_out: np.ndarray
+    test: np.ndarray
+    synthetic: Mapping[str, Any]
+    textures: np.ndarray | None = None
+
+    def trial_data(self) -> TrialData:
+        pool = None if self.textures is None else _tensor(self.textures)
+        return TrialData(_tensor(self.train), _tensor(self.held_out), _tensor(self.test), pool)
+
+    def synthetic_set(self) -> SyntheticSet:
+        packed = dict(self.synthetic)
+        families = tuple(packed.pop("families"))
+        return SyntheticSet(families=families, **{k: _tensor(v) for k, v in packed.items()})
+
+
+def pack_synthetic(synthetic: SyntheticSet) -> dict[str, Any]:
+    """A synthetic set as numpy arrays and strings."""
+    return {
+        f.name: value.numpy() if isinstance(value, Tensor) else value
+        for f in dataclasses.fields(synthetic)
+        for value in (getattr(synthetic, f.name),)
+    }
+
+
+def _tensor(array: np.ndarray) -> Tensor:
+    # Arrays from an object store are read-only, which torch warns of; nothing here writes to them.
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        return torch.from_numpy(array)

@@ -1,0 +1,183 @@
+"""Decides what runs next and what stops; the same for every engine that executes trials.
+
+An engine asks `next()` for trials, hands their records to `report()`, and says by `end()` how a
+trial ended. Everything that must survive is in the ledger before these calls return.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+from methods.criteria.contract import Criterion
+from tuner.study.budget import Budget, Spent
+from tuner.study.files import Record
+from tuner.study.ledger import Entry, Ledger, Outcome
+from tuner.study.space import MethodSpace
+from tuner.study.trial import TrialSpec
+
+
+class Observer(Protocol):
+    """Whoever wants to know how a study goes: the tracking store, the live view."""
+
+    def started(self, entry: Entry, spec: TrialSpec) -> None: ...
+
+    def reported(self, entry: Entry, record: Record) -> None: ...
+
+    def ended(self, entry: Entry) -> None: ...
+
+
+@dataclass(frozen=True)
+class Terms:
+    """What holds for every trial of a study. `blank` is a spec without number, point and folder."""
+
+    budget: Budget
+    objectives: Sequence[Criterion]
+    random_trials: int
+    rungs: int
+    blank: TrialSpec
+    folder: Callable[[int], str]
+    early_stopping: bool = True
+
+    @property
+    def pareto(self) -> bool:
+        return len(self.objectives) > 1
+
+
+class Conductor:
+    """The driver of one study. Not thread-safe: engines call it from one thread."""
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        spaces: Sequence[MethodSpace],
+        terms: Terms,
+        observers: Sequence[Observer] = (),
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._ledger = ledger
+        self._spaces = {space.method: space for space in spaces}
+        self._terms = terms
+        self._observers = list(observers)
+        self._clock = clock
+        self._began = clock()
+        self._seconds_before = float(ledger.notes().get("seconds", 0.0))
+        self._started: dict[int, float] = {}
+        self._stopped: set[int] = set()
+        self._interrupted = [e for e in ledger.entries() if e.state == "running"]
+        self.closing = False
+
+    @property
+    def live(self) -> frozenset[int]:
+        """Numbers of the trials that are running now."""
+        return frozenset(self._started)
+
+    @property
+    def objective(self) -> Criterion:
+        """The criterion that leads."""
+        return self._terms.objectives[0]
+
+    @property
+    def open(self) -> bool:
+        """True while `next` would give a trial."""
+        return bool(self._interrupted) or not self._terms.budget.exhausted(self.spent())
+
+    def observe(self, observer: Observer) -> None:
+        """Tell one more observer from now on."""
+        self._observers.append(observer)
+
+    def spent(self) -> Spent:
+        """What the study has used, in-flight trials included, downtime excluded."""
+        entries = self._ledger.entries()
+        now = self._clock()
+        device = 0.0
+        for entry in entries:
+            charged = entry.device_seconds
+            if entry.number in self._started:
+                rate = self._terms.blank.device_rate
+                charged = max(charged, (now - self._started[entry.number]) * rate)
+            device += charged
+        return Spent(len(entries), self._seconds_before + now - self._began, device)
+
+    def next(self) -> TrialSpec | None:
+        """The next trial, or None where the study starts no more: budget spent, or closing.
+
+        Trials that an earlier driver left running come first and cost no new trial.
+        """
+        if self.closing:
+            return None
+        while self._interrupted:
+            entry = self._interrupted.pop(0)
+            if entry.rung >= self._terms.rungs:
+                # Its driver died between the last report and the end.
+                self.end(entry.number, "finished")
+                continue
+            return self._start(entry)
+        if self._terms.budget.exhausted(self.spent()):
+            return None
+        return self._start(self._ledger.ask(self._terms.random_trials))
+
+    def report(self, number: int, record: Record) -> bool:
+        """Take a trial's record. False tells the engine to stop the trial now."""
+        if "failed" in record:
+            self.end(number, "failed", record["failed"])
+            return False
+        leading = self._terms.objectives[0]
+        value = record["criteria"].get(leading.name)
+        prune = self._ledger.report(number, record, value)
+        self._ledger.note(seconds=self.spent().seconds)
+        entry = self._ledger.entry(number)
+        for observer in self._observers:
+            observer.reported(entry, record)
+        if record["rung"] >= self._terms.rungs:
+            self.end(number, "finished")
+            return False
+        exempt = entry.kind == "default" or not self._terms.early_stopping
+        if prune and not (exempt and value is not None):
+            reason = "" if value is not None else f"{leading.name} is undefined"
+            self.end(number, "stopped_early", reason)
+            return False
+        return True
+
+    def end(self, number: int, outcome: Outcome, reason: str = "") -> None:
+        """Close a trial; one that is closed already is left as it is."""
+        entry = self._ledger.entry(number)
+        if entry.state != "running":
+            return
+        values: list[float] | None = None
+        if outcome == "finished":
+            criteria: Mapping[str, float | None] = entry.last.get("criteria", {})
+            found = [criteria.get(objective.name) for objective in self._terms.objectives]
+            values = [value for value in found if value is not None]
+            if len(values) < len(found):
+                outcome, values, reason = (
+                    "failed",
+                    None,
+                    "a criterion is undefined at the last rung",
+                )
+        self._ledger.end(number, outcome, values, reason)
+        self._started.pop(number, None)
+        self._ledger.note(seconds=self.spent().seconds)
+        entry = self._ledger.entry(number)
+        for observer in self._observers:
+            observer.ended(entry)
+
+    def _start(self, entry: Entry) -> TrialSpec:
+        space = self._spaces[entry.method]
+        spec = replace(
+            self._terms.blank,
+            number=entry.number,
+            method=entry.method,
+            hyperparameters=space.complete(entry.point),
+            grid=space.grid,
+            folder=self._terms.folder(entry.number),
+            after_rung=entry.rung,
+        )
+        self._started[entry.number] = self._clock() - (
+            entry.device_seconds / max(self._terms.blank.device_rate, 1e-9)
+        )
+        for observer in self._observers:
+            observer.started(entry, spec)
+        return spec

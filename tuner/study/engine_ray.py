@@ -1,0 +1,170 @@
+"""Ray Tune as the executor of a study: thin adapters around the conductor.
+
+Tune's own state is disposable. It proposes nothing (the ledger does), stops nothing (the ledger's
+successive halving does), and a resumed study starts a new Tune experiment from the ledger.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import ray
+from ray import tune
+from ray.tune.schedulers import FIFOScheduler
+from ray.tune.search import Searcher
+
+from tuner.study.arrays import StudyArrays
+from tuner.study.conductor import Conductor
+from tuner.study.trial import TrialSpec
+from tuner.study.worker import run_in_process, run_in_workers
+
+
+@dataclass(frozen=True)
+class Resources:
+    """What one trial takes: workers, and processors and GPUs of each."""
+
+    parallel: int
+    workers: int = 1
+    cpus: float = 1.0
+    gpus: float = 0.0
+    in_workers: bool = False
+    address: str | None = None
+
+
+class _Post:
+    """Finds the conductor from adapters that Ray pickles now and then."""
+
+    conductors: ClassVar[dict[str, Conductor]] = {}
+
+
+class LedgerSearcher(Searcher):
+    """Asks the conductor for trials."""
+
+    def __init__(self, key: str) -> None:
+        super().__init__(metric="rung", mode="max")
+        self.key = key
+        self.numbers: dict[str, int] = {}
+
+    def suggest(self, trial_id: str) -> Any:
+        spec = _Post.conductors[self.key].next()
+        if spec is None:
+            return Searcher.FINISHED
+        self.numbers[trial_id] = spec.number
+        return {"spec": spec.as_dict()}
+
+    def on_trial_complete(
+        self, trial_id: str, result: dict | None = None, error: bool = False
+    ) -> None:
+        """Nothing: the scheduler has told the conductor already."""
+
+    def save(self, checkpoint_path: str) -> None:
+        Path(checkpoint_path).touch()
+
+    def restore(self, checkpoint_path: str) -> None:
+        """Nothing is restored from Ray: the ledger is the truth."""
+
+
+class LedgerScheduler(FIFOScheduler):
+    """Hands records to the conductor and stops what it says."""
+
+    def __init__(self, key: str) -> None:
+        super().__init__()
+        self.key = key
+
+    def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
+        conductor = _Post.conductors[self.key]
+        number = trial.config["spec"]["number"]
+        record = result.get("record")
+        if number not in conductor.live:
+            return self.STOP
+        if record is None or result.get("done"):
+            conductor.end(number, "failed", "the trial ended without its last rung")
+            return self.STOP
+        return self.CONTINUE if conductor.report(number, record) else self.STOP
+
+    def on_trial_error(self, tune_controller: Any, trial: Any) -> None:
+        _Post.conductors[self.key].end(trial.config["spec"]["number"], "failed", reason_of(trial))
+
+    def on_trial_complete(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> None:
+        number = trial.config["spec"]["number"]
+        if number in _Post.conductors[self.key].live:
+            reason = "the trial ended without its last rung"
+            _Post.conductors[self.key].end(number, "failed", reason)
+
+
+def reason_of(trial: Any) -> str:
+    """Why Ray says that a trial failed, in one line."""
+    error = trial.get_error()
+    text = str(error) if error is not None else "unknown"
+    if "OutOfMemory" in text or ("memory" in text.lower() and "killed" in text.lower()):
+        return "out of memory: the process of the trial was killed"
+    if "ActorDied" in type(error).__name__ or "died" in text or "ActorUnavailable" in text:
+        return "the process of the trial died"
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    return (lines[-1] if lines else "unknown")[:500]
+
+
+def start(resources: Resources) -> None:
+    """Start a Ray of our own on this machine, or attach to the one at `resources.address`."""
+    if ray.is_initialized():
+        return
+    os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
+    os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    options: dict[str, Any] = {"logging_level": "error", "log_to_driver": False}
+    if resources.address:
+        ray.init(address=resources.address, **options)
+        return
+    os.environ.setdefault("RAY_AUTH_MODE", "disabled")
+    total = resources.parallel * resources.workers
+    cpus = max(os.cpu_count() or 1, int(total * resources.cpus + 0.999))
+    ray.init(
+        address="local",
+        num_cpus=cpus,
+        include_dashboard=resources.in_workers,
+        **options,
+    )
+
+
+def run_on_ray(conductor: Conductor, arrays: StudyArrays, resources: Resources, home: Path) -> None:
+    """Conduct a study on Ray Tune until its budget is spent or it is interrupted.
+
+    On Ctrl-C, Tune stops its trials; they stay running in the ledger, to be resumed.
+    """
+    start(resources)
+    key = f"study-{id(conductor)}"
+    _Post.conductors[key] = conductor
+    box = {"arrays": ray.put(arrays), "resources": resources, "storage": str(home)}
+    bundles = {"cpu": resources.cpus, "gpu": resources.gpus}
+    if resources.in_workers:
+        # The trial itself only waits for its workers.
+        function, bundles = tune.with_parameters(run_in_workers, box=box), {"cpu": 0.01}
+    else:
+        function = tune.with_parameters(run_in_process, box=box)
+    try:
+        tune.Tuner(
+            tune.with_resources(function, bundles),
+            tune_config=tune.TuneConfig(
+                search_alg=LedgerSearcher(key),
+                scheduler=LedgerScheduler(key),
+                num_samples=-1,
+                max_concurrent_trials=resources.parallel,
+                reuse_actors=not resources.in_workers,
+            ),
+            run_config=tune.RunConfig(
+                name=f"engine-{os.getpid()}",
+                storage_path=str(home),
+                verbose=0,
+                failure_config=tune.FailureConfig(max_failures=0),
+                checkpoint_config=tune.CheckpointConfig(num_to_keep=1),
+            ),
+        ).fit()
+    finally:
+        _Post.conductors.pop(key, None)
+
+
+def spec_of(config: dict[str, Any]) -> TrialSpec:
+    return TrialSpec(**config["spec"])

@@ -1,0 +1,69 @@
+"""The folder of one trial: its last checkpoint, its detector, its scores, its records."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+Record = dict[str, Any]
+
+
+@dataclass
+class TrialFiles:
+    """The folder of one trial. Every write is whole: a temporary file, then a rename."""
+
+    path: Path
+
+    def records(self) -> list[Record]:
+        file = self.path / "rungs.jsonl"
+        if not file.is_file():
+            return []
+        return [json.loads(line) for line in file.read_text().splitlines() if line.endswith("}")]
+
+    def checkpoint(self) -> dict[str, Any] | None:
+        file = self.path / "checkpoint.pt"
+        return torch.load(file, weights_only=True) if file.is_file() else None
+
+    def keep(
+        self,
+        record: Record,
+        state: Mapping[str, Any],
+        weights: Mapping[str, Tensor],
+        scores: Mapping[str, np.ndarray],
+    ) -> None:
+        """Keep one rung. The checkpoint goes last: what it names is there already."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        arrays = {name: value.detach().cpu().contiguous() for name, value in weights.items()}
+        self._replace("detector.safetensors", lambda p: save_file(arrays, p))
+        self._replace("scores.npz", lambda p: np.savez(p, **scores))
+        lines = [*self.records(), record]
+        text = "".join(json.dumps(line) + "\n" for line in lines if line["rung"] <= record["rung"])
+        self._replace("rungs.jsonl", lambda p: p.write_text(text))
+        self._replace("checkpoint.pt", lambda p: torch.save(dict(state), p))
+
+    def forget_checkpoint(self) -> None:
+        (self.path / "checkpoint.pt").unlink(missing_ok=True)
+
+    def weights(self) -> dict[str, Tensor]:
+        return load_file(self.path / "detector.safetensors")
+
+    def has_detector(self) -> bool:
+        return (self.path / "detector.safetensors").is_file()
+
+    def scores(self) -> dict[str, np.ndarray]:
+        with np.load(self.path / "scores.npz") as file:
+            return {name: file[name] for name in file.files}
+
+    def _replace(self, name: str, write: Callable[[Path], object]) -> None:
+        temporary = self.path / f".{os.getpid()}-{name}"
+        write(temporary)
+        temporary.replace(self.path / name)

@@ -1,0 +1,261 @@
+"""The truth about the trials of a study: an Optuna study in a relational store.
+
+Only the driver writes to it. Whatever executes trials may be lost; what the ledger says stays.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import math
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import optuna
+from filelock import FileLock
+from optuna.trial import FrozenTrial, TrialState
+
+from methods.criteria.contract import Direction
+from methods.hyperparameter import Value
+from search_spaces.loader import Choice
+from tuner.study.files import Record
+from tuner.study.space import MethodSpace
+
+Outcome = Literal["finished", "stopped_early", "failed"]
+Kind = Literal["default", "random", "search"]
+
+_STATES = {
+    "finished": TrialState.COMPLETE,
+    "stopped_early": TrialState.PRUNED,
+    "failed": TrialState.FAIL,
+}
+
+
+class StudyNotFound(LookupError):
+    """No study of that name is in the ledger."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One trial as the ledger holds it."""
+
+    number: int
+    kind: Kind
+    method: str
+    point: Mapping[str, Value]
+    state: Literal["running", "finished", "stopped_early", "failed"]
+    records: tuple[Record, ...]
+    value: float | None
+    reason: str
+    started: float | None
+    ended: float | None
+
+    @property
+    def last(self) -> Record:
+        return self.records[-1] if self.records else {}
+
+    @property
+    def rung(self) -> int:
+        return int(self.last.get("rung", 0))
+
+    @property
+    def device_seconds(self) -> float:
+        return float(self.last.get("device_seconds", 0.0))
+
+
+def open_storage(url: str) -> optuna.storages.RDBStorage:
+    """Open a store; the first use of an SQLite file is serialised between processes."""
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    logging.getLogger("alembic").setLevel(logging.WARNING)
+    with _first_use(url):
+        options = {"connect_args": {"timeout": 120}} if url.startswith("sqlite") else {}
+        return optuna.storages.RDBStorage(url, engine_kwargs=options)
+
+
+@contextlib.contextmanager
+def _first_use(url: str) -> Iterator[None]:
+    if not url.startswith("sqlite:///"):
+        yield
+        return
+    path = Path(url.removeprefix("sqlite:///"))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(f"{path}.lock"):
+        yield
+
+
+class Ledger:
+    """The trials of one study."""
+
+    def __init__(self, study: optuna.Study, spaces: Sequence[MethodSpace]) -> None:
+        self._study = study
+        self._spaces = {space.method: space for space in spaces}
+
+    @classmethod
+    def create(
+        cls,
+        url: str,
+        name: str,
+        directions: Sequence[Direction],
+        spaces: Sequence[MethodSpace],
+        *,
+        seed: int,
+        random_trials: int,
+        reduction: int | None,
+        resume: bool = False,
+    ) -> Ledger:
+        """Open a study to add trials to it, and enqueue every method's defaults when it is new.
+
+        `reduction` is the rate of successive halving (its eta), None for no early stopping.
+        Raises optuna.exceptions.DuplicatedStudyError for a name in use unless `resume`.
+        """
+        sampler = optuna.samplers.TPESampler(
+            n_startup_trials=random_trials + len(spaces),
+            multivariate=True,
+            group=len(spaces) > 1,
+            constant_liar=True,
+            seed=seed,
+        )
+        pruner = (
+            optuna.pruners.SuccessiveHalvingPruner(min_resource=1, reduction_factor=reduction)
+            if reduction
+            else optuna.pruners.NopPruner()
+        )
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            study = optuna.create_study(
+                storage=open_storage(url),
+                study_name=name,
+                directions=list(directions),
+                sampler=sampler,
+                pruner=pruner,
+                load_if_exists=resume,
+            )
+        ledger = cls(study, spaces)
+        if not study.get_trials(deepcopy=False):
+            for space in spaces:
+                ledger.enqueue(space.method, space.defaults, "default")
+        return ledger
+
+    @classmethod
+    def read(cls, url: str, name: str) -> Ledger:
+        """Open a study to look at it. Raises StudyNotFound."""
+        try:
+            return cls(optuna.load_study(study_name=name, storage=open_storage(url)), ())
+        except KeyError as error:
+            raise StudyNotFound(f"the ledger holds no study named {name!r}") from error
+
+    def enqueue(self, method: str, point: Mapping[str, Value], kind: Kind) -> None:
+        """Offer a point to be tried before the sampler draws the next one."""
+        params = {f"{method}.{name}": value for name, value in point.items()}
+        if len(self._spaces) > 1:
+            params["method"] = method
+        self._study.enqueue_trial(params, user_attrs={"kind": kind, "method": method})
+
+    def ask(self, random_trials: int) -> Entry:
+        """Draw the next point and write it down as running."""
+        trial = self._study.ask()
+        name = next(iter(self._spaces))
+        if len(self._spaces) > 1:
+            name = trial.suggest_categorical("method", sorted(self._spaces))
+        space = self._spaces[name]
+        point: dict[str, Value] = {}
+        for parameter, distribution in space.drawn.items():
+            key = f"{name}.{parameter}"
+            if isinstance(distribution, Choice):
+                point[parameter] = trial.suggest_categorical(key, distribution.values)
+            elif distribution.integer:
+                low, high = int(distribution.low), int(distribution.high)
+                point[parameter] = trial.suggest_int(key, low, high, log=distribution.log)
+            else:
+                point[parameter] = trial.suggest_float(
+                    key, distribution.low, distribution.high, log=distribution.log
+                )
+        kind = trial.user_attrs.get("kind")
+        if kind is None:
+            early = trial.number < random_trials + len(self._spaces)
+            trial.set_user_attr("kind", "random" if early else "search")
+        trial.set_user_attr("method", name)
+        trial.set_user_attr("point", point)
+        return self.entry(trial.number)
+
+    def report(self, number: int, record: Record, value: float | None) -> bool:
+        """Write a rung down; True where successive halving says to stop this trial.
+
+        `value` is the leading criterion, None where it is undefined (the trial cannot compete) or
+        where several objectives leave nothing to stop by.
+        """
+        frozen = self._frozen(number)
+        trial = optuna.trial.Trial(self._study, frozen._trial_id)
+        trial.set_user_attr("records", [*frozen.user_attrs.get("records", []), record])
+        if len(self._study.directions) > 1:
+            return False
+        trial.report(math.nan if value is None else value, record["rung"])
+        return value is None or bool(trial.should_prune())
+
+    def end(
+        self, number: int, outcome: Outcome, values: Sequence[float] | None, reason: str = ""
+    ) -> None:
+        """Close a trial; one that is closed already is left as it is."""
+        frozen = self._frozen(number)
+        if frozen.state.is_finished():
+            return
+        trial = optuna.trial.Trial(self._study, frozen._trial_id)
+        trial.set_user_attr("outcome", outcome)
+        if reason:
+            trial.set_user_attr("reason", reason)
+        state = _STATES[outcome]
+        if len(self._study.directions) > 1 and outcome == "stopped_early":
+            state = TrialState.FAIL
+        told = list(values) if values is not None and state == TrialState.COMPLETE else None
+        self._study.tell(number, told, state=state)
+
+    def entries(self) -> list[Entry]:
+        """Every trial that was started, in order."""
+        trials = self._study.get_trials(deepcopy=False)
+        return [_entry(t) for t in trials if t.state != TrialState.WAITING]
+
+    def entry(self, number: int) -> Entry:
+        return _entry(self._frozen(number))
+
+    def waiting(self) -> int:
+        states = (TrialState.WAITING,)
+        return len(self._study.get_trials(deepcopy=False, states=states))
+
+    def note(self, **values: Any) -> None:
+        """Write facts about the study itself."""
+        for name, value in values.items():
+            self._study.set_user_attr(name, value)
+
+    def notes(self) -> dict[str, Any]:
+        return dict(self._study.user_attrs)
+
+    @property
+    def directions(self) -> list[Direction]:
+        return ["minimize" if d.name == "MINIMIZE" else "maximize" for d in self._study.directions]
+
+    def front(self) -> list[int]:
+        """Numbers of the finished trials that no other finished trial beats in every objective."""
+        return [trial.number for trial in self._study.best_trials]
+
+    def _frozen(self, number: int) -> FrozenTrial:
+        return self._study.get_trials(deepcopy=False)[number]
+
+
+def _entry(trial: FrozenTrial) -> Entry:
+    attrs = trial.user_attrs
+    states: dict[TrialState, Any] = {state: name for name, state in _STATES.items()}
+    return Entry(
+        number=trial.number,
+        kind=attrs.get("kind", "search"),
+        method=attrs.get("method", ""),
+        point=attrs.get("point", {}),
+        state=attrs.get("outcome", states.get(trial.state, "running")),
+        records=tuple(attrs.get("records", ())),
+        value=trial.values[0] if trial.values else None,
+        reason=attrs.get("reason", ""),
+        started=trial.datetime_start.timestamp() if trial.datetime_start else None,
+        ended=trial.datetime_complete.timestamp() if trial.datetime_complete else None,
+    )

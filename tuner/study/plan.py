@@ -1,0 +1,249 @@
+"""What a study will do on this machine, and how long that may take."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+
+from methods.contract import Context, Precision, TrialData
+from methods.registry import get_method
+from tuner.study.budget import Budget
+from tuner.study.config import StudyConfig
+from tuner.study.space import MethodSpace
+
+PROBE_STEPS = 6
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What trials may use."""
+
+    processors: int
+    gpus: int
+    name: str
+
+    @classmethod
+    def here(cls) -> Machine:
+        """The processors that this process may run on, and the GPUs that torch sees."""
+        count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+        gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
+        name = torch.cuda.get_device_name(0) if gpus else "CPU"
+        return cls(count or 1, gpus, name)
+
+    @property
+    def preset(self) -> str:
+        return "gpu" if self.gpus else "cpu"
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How trials share a machine."""
+
+    parallel: int
+    workers: int
+    cpus: float
+    gpus: float
+    in_workers: bool
+
+    @property
+    def device_rate(self) -> float:
+        """Device seconds that a trial is charged for each second that it runs."""
+        return self.workers * (self.gpus if self.gpus else self.cpus)
+
+
+def lay_out(config: StudyConfig, machine: Machine) -> Layout:
+    """Derive parallel trials and their resources; raises ValueError for more than there is."""
+    workers = config.workers_per_trial
+    gpus = config.gpus_per_worker
+    if gpus is None:
+        gpus = 1.0 if machine.gpus else 0.0
+    if gpus and not machine.gpus and not config.address:
+        raise ValueError(
+            f"gpus_per_worker is {gpus:g}, but torch sees no GPU on this machine; "
+            "use --gpus-per-worker 0"
+        )
+    budget = Budget.parse(config.budget)
+    if budget.device == "gpu" and not gpus:
+        raise ValueError(
+            f"budget is {config.budget!r}, but no trial uses a GPU; give trials, wall time or cpuh"
+        )
+    if gpus:
+        slots = max(1, int(machine.gpus / gpus) // workers)
+        cpus = config.cpus_per_worker or max(1.0, machine.processors // max(1, slots * workers))
+    else:
+        cpus = config.cpus_per_worker or 1.0
+        slots = max(1, int(machine.processors / cpus) // workers)
+    if not config.address and workers * cpus > machine.processors:
+        raise ValueError(
+            f"a trial wants {workers} workers of {cpus:g} processors, but this machine has "
+            f"{machine.processors}; lower --workers-per-trial or --cpus-per-worker"
+        )
+    if config.trainer == "inline" and workers > 1:
+        raise ValueError("--trainer inline runs one worker; use --trainer workers for more")
+    in_workers = config.trainer == "workers" or (
+        config.trainer == "auto" and (workers > 1 or gpus > 0)
+    )
+    return Layout(config.parallel or slots, workers, cpus, gpus, in_workers)
+
+
+@dataclass(frozen=True)
+class Speed:
+    """Seconds of one training step by number format, measured; and the one to use."""
+
+    seconds: Mapping[str, float]
+    precision: Precision
+    channels_last: bool
+
+    @property
+    def step(self) -> float:
+        return self.seconds[label(self.precision, self.channels_last)]
+
+    @property
+    def gain(self) -> float:
+        """How many times faster than plain float32."""
+        return self.seconds[label("float32", False)] / self.step
+
+
+def label(precision: str, channels_last: bool) -> str:
+    return precision + (", channels last" if channels_last else "")
+
+
+def measure(config: StudyConfig, space: MethodSpace, data: TrialData, layout: Layout) -> Speed:
+    """Time real training steps of a method's defaults in each number format, and choose.
+
+    `--precision` narrows the choice; the memory layout is always chosen by measurement.
+    """
+    method = get_method(space.method)
+    device = torch.device("cuda" if layout.gpus else "cpu")
+    data = data.to(device)
+    hyperparameters = space.complete(space.defaults)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(max(1, int(layout.cpus)))
+    variants: list[tuple[Precision, bool]] = [
+        ("float32", False),
+        ("float32", True),
+        ("bfloat16", True),
+    ]
+    seconds = {}
+    try:
+        for precision, channels_last in variants:
+            context = Context(
+                rungs=2, device=device, precision=precision, channels_last=channels_last
+            )
+            seconds[label(precision, channels_last)] = _step_seconds(
+                method.fit(data, {**hyperparameters, "steps": 2 * PROBE_STEPS}, context)
+            )
+    finally:
+        torch.set_num_threads(threads)
+    allowed = [v for v in variants if config.precision in ("auto", v[0])]
+    best = min(allowed, key=lambda v: seconds[label(*v)])
+    return Speed(seconds, *best)
+
+
+def _step_seconds(fit: object) -> float:
+    """Seconds a step between the first rung and the second, so that the warm-up does not count."""
+    iterator = iter(fit)  # type: ignore[call-overload]
+    next(iterator)
+    began = time.perf_counter()
+    next(iterator)
+    return (time.perf_counter() - began) / PROBE_STEPS
+
+
+def stopping_share(rungs: int, reduction: int, early_stopping: bool) -> float:
+    """Expected share of a full trial's steps when successive halving stops the weak."""
+    if not early_stopping:
+        return 1.0
+    share, alive, done = 0.0, 1.0, 0
+    station = 1
+    while station < rungs:
+        share += alive * (station - done)
+        alive, done, station = alive / reduction, station, station * reduction
+    return (share + alive * (rungs - done)) / rungs
+
+
+def estimate(
+    budget: Budget, layout: Layout, step_seconds: float, steps: int, share: float
+) -> tuple[float, float]:
+    """Expected (trials, wall seconds) of a study."""
+    trial = step_seconds * steps * share * 1.15
+    if budget.kind == "trials":
+        return budget.amount, budget.amount * trial / layout.parallel + 40
+    if budget.kind == "seconds":
+        return max(1.0, budget.amount * layout.parallel / trial), budget.amount + 40
+    trials = max(1.0, budget.amount / (trial * layout.device_rate))
+    return trials, trials * trial / layout.parallel + 40
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Everything about a study that is derived before its first trial."""
+
+    config: StudyConfig
+    machine: Machine
+    layout: Layout
+    speed: Speed
+    spaces: Sequence[MethodSpace]
+    counts: Mapping[str, int]
+    size: tuple[int, int]
+
+    @property
+    def budget(self) -> Budget:
+        return Budget.parse(self.config.budget)
+
+    @property
+    def early_stopping(self) -> bool:
+        return self.config.early_stopping and self.config.objective == "single"
+
+    @property
+    def steps(self) -> int:
+        return int(self.spaces[0].fixed.get("steps", 0))
+
+    def expected(self) -> tuple[float, float]:
+        """Expected (trials, wall seconds)."""
+        share = stopping_share(self.config.rungs, self.config.reduction, self.early_stopping)
+        return estimate(self.budget, self.layout, self.speed.step, self.steps, share)
+
+    def lines(self) -> list[tuple[str, str]]:
+        """The plan in words: pairs of a subject and what is planned."""
+        config, layout, speed = self.config, self.layout, self.speed
+        trials, seconds = self.expected()
+        place = "in the trial's own process"
+        if layout.in_workers:
+            place = f"by Ray Train in {layout.workers} worker{'s' * (layout.workers > 1)}"
+        each = f"{layout.cpus:g} processor{'s' * (layout.cpus != 1)}"
+        each += f" and {layout.gpus:g} GPU" if layout.gpus else ""
+        stopping = "no early stopping"
+        if self.early_stopping:
+            stopping = f"1 in {config.reduction} goes on at each (successive halving)"
+        second = f" and {config.second_criterion}" if config.objective == "pareto" else ""
+        return [
+            (
+                "images",
+                f"{self.counts['train']} normal to train on, {self.counts['held_out']} normal held "
+                f"out, {self.counts['test']} unlabelled, {self.size[0]} x {self.size[1]} px",
+            ),
+            ("method", ", ".join(space.method for space in self.spaces)),
+            ("criterion", config.criterion + second),
+            ("budget", f"{self.budget}: about {trials:.0f} trials, {seconds / 60:.0f} min"),
+            ("trials", f"{layout.parallel} at once, {each} each, trained {place}"),
+            ("training", f"{self.steps} steps, {config.rungs} rungs, {stopping}"),
+            (
+                "precision",
+                f"{label(speed.precision, speed.channels_last)}: {1e3 * speed.step:.0f} ms a step, "
+                f"{speed.gain:.1f} times as fast as plain float32",
+            ),
+            ("drawn", ", ".join(name for space in self.spaces for name in space.drawn)),
+            ("scoring", f"{len(self.spaces[0].grid)} settings judged at each rung, none retrained"),
+        ]
+
+    def as_dict(self) -> dict[str, object]:
+        trials, seconds = self.expected()
+        return {
+            **dict(self.lines()),
+            "expected_trials": round(trials),
+            "expected_seconds": round(seconds),
+        }

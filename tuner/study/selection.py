@@ -1,0 +1,56 @@
+"""Picks the winner of a study from its ledger, by criteria only."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from methods.criteria.contract import Criterion
+from tuner.study.ledger import Entry
+
+
+class NoWinner(RuntimeError):
+    """No trial of the study got as far as a rung with a defined criterion."""
+
+
+def rank(entries: Sequence[Entry], objective: Criterion) -> list[Entry]:
+    """Entries with a value of the criterion, best first: finished ones before stopped ones.
+
+    A trial that was stopped early was judged after less training, so it never outranks a finished
+    one. Ties go to the earlier trial.
+    """
+
+    def key(entry: Entry) -> tuple[bool, float, int]:
+        value = entry.last["criteria"][objective.name]
+        sign = -1.0 if objective.direction == "maximize" else 1.0
+        return entry.state != "finished", sign * value, entry.number
+
+    judged = [
+        entry
+        for entry in entries
+        if entry.state in ("finished", "stopped_early")
+        and entry.last.get("criteria", {}).get(objective.name) is not None
+    ]
+    return sorted(judged, key=key)
+
+
+def select(
+    entries: Sequence[Entry], objectives: Sequence[Criterion], front: Sequence[int] = ()
+) -> Entry:
+    """The winner: best by one criterion, or the front's best by the sum of its ranks in each.
+
+    Raises NoWinner.
+    """
+    ranked = [rank(entries, objective) for objective in objectives]
+    if not ranked[0]:
+        failed = [entry for entry in entries if entry.state == "failed"]
+        reason = f"; the first failed trial says: {failed[0].reason}" if failed else ""
+        raise NoWinner(f"none of {len(entries)} trials reached a rung{reason}")
+    if len(objectives) == 1:
+        return ranked[0][0]
+    candidates = [entry for entry in ranked[0] if not front or entry.number in front]
+    places = [{entry.number: i for i, entry in enumerate(order)} for order in ranked]
+    worst = len(entries)
+    return min(
+        candidates or ranked[0],
+        key=lambda e: (sum(place.get(e.number, worst) for place in places), e.number),
+    )

@@ -1,0 +1,185 @@
+"""One trial, whoever runs it: trains, judges at rungs, keeps checkpoints, reports by yielding.
+
+Knows neither Ray nor Optuna nor MLflow. The same generator runs in the trial's own process, in
+every worker of a group, and in a unit test.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from methods.criteria.evidence import gather_evidence
+from methods.criteria.registry import get_criterion
+from torch import Tensor
+
+from methods.contract import Context, Diverged, Precision, Progress, Scoring, TrialData
+from methods.hyperparameter import Value
+from methods.registry import get_method
+from tuner.study.arrays import StudyArrays
+from tuner.study.files import Record, TrialFiles
+from tuner.study.judge import judge
+
+SCORING_CRITERION = "synthetic_validation"
+EMBEDDED_IMAGES = 64
+
+
+@dataclass(frozen=True)
+class TrialSpec:
+    """Everything that tells one trial from another; plain values, so that it travels.
+
+    `after_rung` is the last rung that the ledger already holds: an interrupted trial goes on
+    from there.
+    """
+
+    number: int
+    method: str
+    hyperparameters: Mapping[str, Value]
+    grid: Sequence[Scoring]
+    criteria: Sequence[str]
+    leading: str
+    seed: int
+    rungs: int
+    folder: str
+    precision: Precision = "float32"
+    channels_last: bool = False
+    after_rung: int = 0
+    device_rate: float = 1.0
+
+    def as_dict(self) -> dict[str, Any]:
+        return dataclasses.asdict(self)
+
+
+@dataclass
+class Runtime:
+    """Where this process stands in the trial: its device, and its rank among the workers."""
+
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    rank: int = 0
+    world_size: int = 1
+    all_reduce: Callable[[Tensor], Tensor] | None = None
+
+
+def conduct(spec: TrialSpec, arrays: StudyArrays, runtime: Runtime) -> Iterator[Record]:
+    """Run a trial and yield a record at each rung that the ledger does not hold yet.
+
+    A failure is a record too (`failed` gives its reason): it is the study's business, not the
+    engine's. In a group of workers the ranks other than 0 yield bare records in step with rank 0,
+    and errors are raised, so that the engine ends the whole group.
+    """
+    if runtime.world_size > 1:
+        yield from _conduct(spec, arrays, runtime)
+        return
+    try:
+        yield from _conduct(spec, arrays, runtime)
+    except Diverged as error:
+        yield _failure(spec, f"diverged: {error}")
+    except (MemoryError, torch.OutOfMemoryError) as error:
+        yield _failure(spec, f"out of memory: {_first_line(error)}")
+    except Exception as error:
+        yield _failure(spec, f"{type(error).__name__}: {_first_line(error)}")
+
+
+def _failure(spec: TrialSpec, reason: str) -> Record:
+    return {"number": spec.number, "rung": spec.after_rung, "failed": reason}
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0][:500]
+
+
+def _conduct(spec: TrialSpec, arrays: StudyArrays, runtime: Runtime) -> Iterator[Record]:
+    files = TrialFiles(Path(spec.folder))
+    checkpoint = files.checkpoint() if spec.after_rung else None
+    known = [r for r in files.records() if r["rung"] <= (checkpoint or {}).get("rung", 0)]
+    spent = known[-1]["seconds"] if known else 0.0
+    yield from (r for r in known if r["rung"] > spec.after_rung)
+    data = arrays.trial_data().to(runtime.device)
+    context = Context(
+        seed=spec.seed,
+        rungs=spec.rungs,
+        device=runtime.device,
+        precision=spec.precision,
+        channels_last=spec.channels_last,
+        rank=runtime.rank,
+        world_size=runtime.world_size,
+        all_reduce=runtime.all_reduce or (lambda tensor: tensor),
+        resume=checkpoint["method"] if checkpoint else None,
+    )
+    method = get_method(spec.method)
+    bench = Bench(spec, arrays, data, context)
+    mark = time.perf_counter()
+    training = known[-1]["train_seconds"] if known else 0.0
+    for progress in method.fit(data, spec.hyperparameters, context):
+        trained = time.perf_counter()
+        if runtime.rank == 0:
+            record, scores = bench.record(progress)
+            training += trained - mark
+            now = time.perf_counter()
+            spent += now - mark
+            record |= {
+                "seconds": spent,
+                "train_seconds": training,
+                "device_seconds": spent * spec.device_rate,
+            }
+            state = {"rung": progress.rung, "method": progress.state()}
+            files.keep(record, state, progress.detector.weights(), scores)
+            spent += time.perf_counter() - now
+            yield record
+        else:
+            yield {"number": spec.number, "rung": progress.rung}
+        mark = time.perf_counter()
+
+
+class Bench:
+    """Judges the detectors of one trial on the same images at every rung."""
+
+    def __init__(
+        self, spec: TrialSpec, arrays: StudyArrays, data: TrialData, context: Context
+    ) -> None:
+        self.spec, self.data = spec, data
+        if context.rank:
+            return
+        self.criteria = [get_criterion(name) for name in spec.criteria]
+        self.leading = get_criterion(spec.leading)
+        self.scoring = get_criterion(SCORING_CRITERION)
+        self.synthetic = arrays.synthetic_set().to(context.device)
+        count = min(EMBEDDED_IMAGES, len(data.train))
+        method = get_method(spec.method)
+        self.clean, self.corrupted = method.corrupt(
+            data, spec.hyperparameters, count, context.generator(0x6A)
+        )
+
+    def record(self, progress: Progress) -> tuple[Record, dict[str, np.ndarray]]:
+        evidence = gather_evidence(
+            progress.detector,
+            self.clean,
+            self.corrupted,
+            self.data.held_out,
+            self.data.test,
+            self.synthetic,
+            self.spec.grid,
+        )
+        verdict = judge(evidence, self.criteria, self.leading, self.scoring)
+        record = {
+            "number": self.spec.number,
+            "rung": progress.rung,
+            "criteria": dict(verdict.values),
+            "setting": verdict.setting,
+            "scoring": dict(self.spec.grid[verdict.setting]),
+            "train_loss": progress.train_loss,
+            "tuned": dict(progress.tuned),
+            "diagnostics": dict(progress.diagnostics),
+        }
+        scores = {
+            "test": evidence.test_scores.cpu().numpy().astype(np.float32),
+            "held_out": evidence.held_out_scores.cpu().numpy().astype(np.float32),
+            "setting": np.asarray(verdict.setting),
+        }
+        return record, scores
