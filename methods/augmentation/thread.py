@@ -21,7 +21,7 @@ def _draw(batch: int, size: Size, generator: torch.Generator) -> dict[str, Tenso
 
 
 def thread_patch(parameters: Mapping[str, Tensor], draw: Draw) -> Tensor:
-    """`[B, 1, H, W]` in (0, 1]: a Gaussian across a parabola, and along it.
+    """`[B, 1, H, W]` in (0, 1]: a Gaussian along a parabola and (to first order) its distance.
 
     With `spread` and `bend` zero it is the patch of CutDiff whose half-axes are length and width.
     """
@@ -29,8 +29,10 @@ def thread_patch(parameters: Mapping[str, Tensor], draw: Draw) -> Tensor:
     along, across = patch.turned(*patch.offsets(draw), angle)
     along = along * torch.exp(-parameters["log_length"])
     # A bend of 1 lifts the ends, one half-length away, by one half-length.
-    lift = parameters["bend"] * draw["curve"][:, None, None] * torch.exp(parameters["log_length"])
-    across = (across - lift * along**2) * torch.exp(-parameters["log_width"])
+    bend = parameters["bend"] * draw["curve"][:, None, None]
+    across = across - bend * torch.exp(parameters["log_length"]) * along**2
+    # On a slope the way across is shorter than the way up: without this, bent ends grow thin.
+    across = across * torch.exp(-parameters["log_width"]) / torch.sqrt(1 + (2 * bend * along) ** 2)
     return torch.exp(-(along**2) - across**2)[:, None]
 
 

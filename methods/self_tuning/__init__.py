@@ -1,0 +1,1 @@
+"""Augmentations tuned by gradient while a detector trains (ST-SSAD)."""

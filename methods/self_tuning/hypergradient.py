@@ -1,0 +1,205 @@
+"""The exact derivative of a validation loss through one training step.
+
+A training step makes theta' = theta - alpha * dL_trn/dtheta of the network's parameters theta, and
+the tuned parameters a enter both L_trn and the validation loss L_val through augmented images
+x(a). By the chain rule, what ST-SSAD descends (Yoo et al., Eq. 5) is
+
+    dL_val/da = (dx/da)' [ dL_val/dx - alpha * d/dx <dL_trn/dtheta, v> ],   v = dL_val/dtheta'
+
+It is found in two passes: the first ends with v, the second differentiates the inner product of v
+with the training gradient. The second term alone needs second derivatives; the first order leaves
+it out (Eq. 4). Two passes give the same number as one graph through both losses, but v is in hand
+(it can be averaged over workers), the validation pass is freed before the second derivatives are
+taken, and the part of the training loss that does not see x is never differentiated twice.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal, TypeVar, cast
+
+import torch
+from torch import Tensor, nn
+
+from methods.contract import Context
+from methods.self_tuning.inner_step import (
+    InnerStep,
+    Lookahead,
+    Losses,
+    advance,
+    bound,
+    ensure_finite,
+    training_gradient,
+)
+from methods.self_tuning.workers import mean_over_workers
+
+Tuned = TypeVar("Tuned", Tensor, Mapping[str, Tensor])
+Order = Literal["exact", "first"]
+
+_VECTOR = "the tuned parameters"
+
+
+class VanishedGradient(RuntimeError):
+    """A hypergradient that is exactly zero: nothing can be learned from here."""
+
+
+@dataclass(frozen=True)
+class Hypergradient:
+    """`gradient` in the form of the tuned parameters; `first_order` is its part at constant theta'.
+
+    `cosine` between the two says what the second derivatives buy: near 1, little. It is NaN where
+    the first-order part is zero and None where only the first order was asked for.
+    `validation_loss` is taken after the step, `step.loss` before it.
+    """
+
+    gradient: Tensor | Mapping[str, Tensor]
+    first_order: Tensor | Mapping[str, Tensor]
+    cosine: float | None
+    validation_loss: float
+    step: Lookahead
+
+
+def hypergradient(
+    network: nn.Module,
+    parameters: Tuned,
+    augment: Callable[[Tuned], Tensor],
+    losses: Losses,
+    inner: InnerStep,
+    *,
+    velocity: Mapping[str, Tensor] | None = None,
+    order: Order = "exact",
+    context: Context | None = None,
+) -> Hypergradient:
+    """The total derivative of the validation loss in `parameters` through one training step.
+
+    `augment(parameters)` gives the augmented images and must replay the same draw; it is called
+    once, so that both losses see the same images. The network stays as it is until
+    `step.commit(network)`: neither its parameters, gradients nor buffers are touched. Frozen
+    parameters (`requires_grad` False) take no part. The mode (train or eval) is the network's own;
+    in train mode, batch norm uses the statistics of each call, and its running statistics after
+    the training passes are in `step.buffers`.
+
+    With several workers in `context`, each passes its own share of the batch, and losses,
+    gradients, v and the hypergradient are averaged over them; changes of buffers too. The result is
+    that of one worker with the joined batch where the training loss is a mean over images, the
+    validation loss takes its rows through `join`, and no layer has batch statistics.
+
+    Raises Diverged where a loss or gradient is not finite, VanishedGradient where the result is
+    exactly zero, and ValueError for an unknown order, or where a parameter, tuned or of the
+    network, has no path to the loss that should move it. ST-SSAD, Eq. 4 and 5.
+    """
+    if order not in ("exact", "first"):
+        raise ValueError(f"order is {order!r}, but must be one of: exact, first")
+    context = context or Context()
+    exact = order == "exact"
+    leaves = _leaves(parameters)
+    augmented = augment(cast(Tuned, leaves[_VECTOR] if isinstance(parameters, Tensor) else leaves))
+    images = augmented.detach().requires_grad_()
+    training = training_gradient(network, losses, images if exact else images.detach(), exact)
+    step = advance(network, training, inner, velocity, context)
+    loss, adjoint, direct = _validation_gradient(network, step, losses, images, context)
+    mixed = None
+    if exact:
+        mixed = -inner.learning_rate * _mixed(training.differentiable, adjoint, images)
+    elif direct is None:
+        raise ValueError(
+            "the validation loss does not see the augmented images, so that there is no"
+            " first-order gradient; use order 'exact'"
+        )
+    parts = [_pull_back(augmented, leaves, direct), _pull_back(augmented, leaves, mixed)]
+    first, second = mean_over_workers(parts, context)
+    total = first + second
+    ensure_finite(total, "hypergradient")
+    if not total.any():
+        raise VanishedGradient(
+            "the hypergradient is exactly zero: the augmentation changes nothing that the losses"
+            " see (constant or saturated images, an amplitude of zero); start from other values"
+        )
+    return Hypergradient(
+        gradient=_unflat(parameters, total),
+        first_order=_unflat(parameters, first),
+        cosine=_cosine(first, total) if exact else None,
+        validation_loss=loss,
+        step=step,
+    )
+
+
+def _leaves(parameters: Tensor | Mapping[str, Tensor]) -> dict[str, Tensor]:
+    named = {_VECTOR: parameters} if isinstance(parameters, Tensor) else parameters
+    return {name: value.detach().clone().requires_grad_() for name, value in named.items()}
+
+
+def _unflat(
+    parameters: Tensor | Mapping[str, Tensor], flat: Tensor
+) -> Tensor | Mapping[str, Tensor]:
+    if isinstance(parameters, Tensor):
+        return flat.view_as(parameters)
+    parts = flat.split([value.numel() for value in parameters.values()])
+    return {
+        name: part.view_as(value).to(value.dtype)
+        for (name, value), part in zip(parameters.items(), parts, strict=True)
+    }
+
+
+def _validation_gradient(
+    network: nn.Module, step: Lookahead, losses: Losses, images: Tensor, context: Context
+) -> tuple[float, dict[str, Tensor], Tensor | None]:
+    """The validation loss after the step, v, and this worker's gradient in the images."""
+    theta = {name: value.detach().requires_grad_() for name, value in step.parameters.items()}
+    buffers = {name: buffer.clone() for name, buffer in step.buffers.items()}
+    loss = losses.validation(bound(network, theta, buffers), images)
+    *gradients, direct = torch.autograd.grad(loss, [*theta.values(), images], allow_unused=True)
+    # Not every parameter need be seen: the classifier behind the embedding is not.
+    seen = [name for name, g in zip(theta, gradients, strict=True) if g is not None]
+    if not seen:
+        raise ValueError(
+            "the validation loss does not depend on the network: compute it with the network that"
+            " it is given"
+        )
+    own = [loss.detach(), *(gradient for gradient in gradients if gradient is not None)]
+    mean, *adjoint = mean_over_workers(own, context)
+    ensure_finite(mean, "validation loss")
+    return float(mean), dict(zip(seen, adjoint, strict=True)), direct
+
+
+def _mixed(gradients: dict[str, Tensor], adjoint: dict[str, Tensor], images: Tensor) -> Tensor:
+    """d/dx <dL_trn/dtheta, v>, in the form of the images."""
+    shared = [name for name in gradients if name in adjoint]
+    product = None
+    if shared:
+        (product,) = torch.autograd.grad(
+            [gradients[name] for name in shared],
+            images,
+            [adjoint[name] for name in shared],
+            allow_unused=True,
+        )
+    if product is None:
+        raise ValueError(
+            "the tuned training loss has no path from the augmented images to a parameter that the"
+            " validation loss sees: compute it from the images that it is given, or make it `fixed`"
+        )
+    return product
+
+
+def _pull_back(augmented: Tensor, leaves: dict[str, Tensor], adjoint: Tensor | None) -> Tensor:
+    """From the images back to the tuned parameters, in one flat vector; no adjoint gives zeros."""
+    gradients: Sequence[Tensor | None] = [None] * len(leaves)
+    if augmented.requires_grad:
+        weight = torch.zeros_like(augmented) if adjoint is None else adjoint
+        gradients = torch.autograd.grad(
+            augmented, list(leaves.values()), weight, retain_graph=True, allow_unused=True
+        )
+    missing = [name for name, g in zip(leaves, gradients, strict=True) if g is None]
+    if missing:
+        raise ValueError(
+            f"the augmented images do not depend on {', '.join(missing)}: there is no gradient to"
+            " learn from; use a differentiable augmentation and leave its parameters attached"
+        )
+    return torch.cat([gradient.reshape(-1) for gradient in gradients if gradient is not None])
+
+
+def _cosine(first: Tensor, total: Tensor) -> float:
+    lengths = float(first.norm() * total.norm())
+    return float(first @ total) / lengths if lengths > 0 else math.nan
