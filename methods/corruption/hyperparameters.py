@@ -1,0 +1,146 @@
+"""Declarations of the corruption recipe's hyperparameters.
+
+The papers say what a corruption must be like (coherent, elastically deformed, thin shapes among
+them, textures from elsewhere, opacities between 0 and 1) but publish no numbers, so every default
+here is our choice. Shares are weights: only their ratios count.
+"""
+
+from __future__ import annotations
+
+from methods.corruption.recipe import CorruptionRecipe
+from methods.hyperparameter import Hyperparameter
+
+_RECIPE = CorruptionRecipe()
+_FAE = "ours; property from FAE (arXiv 2511.07233), no number published"
+_PAE = "ours; property from Bauer et al., PAE, section 2.1, no number published"
+_SIDE = "of the shorter side"
+
+CORRUPTION: tuple[Hyperparameter, ...] = (
+    Hyperparameter(
+        "blob_share",
+        _RECIPE.blob_share,
+        "weight of elastically deformed ellipses among the corrupted regions",
+        low=0.0,
+        high=1.0,
+        source=_FAE,
+    ),
+    Hyperparameter(
+        "stroke_share",
+        _RECIPE.stroke_share,
+        "weight of thin curves, like scratches, among the corrupted regions",
+        low=0.0,
+        high=1.0,
+        source=_FAE,
+    ),
+    Hyperparameter(
+        "dots_share",
+        _RECIPE.dots_share,
+        "weight of groups of 5 to 30 dots among the corrupted regions",
+        low=0.0,
+        high=1.0,
+    ),
+    Hyperparameter(
+        "components",
+        _RECIPE.components,
+        "largest number of regions in one image; 1 to this many, equally likely",
+        low=1,
+        high=8,
+    ),
+    Hyperparameter(
+        "blob_size",
+        _RECIPE.blob_size,
+        "largest half-axis of a blob; drawn log-uniformly from a tenth of it",
+        low=0.03,
+        high=0.4,
+        log=True,
+        unit=_SIDE,
+    ),
+    Hyperparameter(
+        "blob_deformation",
+        _RECIPE.blob_deformation,
+        "largest elastic displacement of a blob's outline; drawn from a quarter of it",
+        low=0.0,
+        high=1.0,
+        unit="half-axes",
+        source=_FAE,
+    ),
+    Hyperparameter(
+        "stroke_width",
+        _RECIPE.stroke_width,
+        "largest width of a stroke; drawn log-uniformly from a sixth of it, dots alike",
+        low=0.004,
+        high=0.1,
+        log=True,
+        unit=_SIDE,
+        source=_FAE,
+    ),
+    Hyperparameter(
+        "stroke_length",
+        _RECIPE.stroke_length,
+        "largest length of a stroke along its curve; drawn log-uniformly from a sixth of it",
+        low=0.05,
+        high=1.5,
+        log=True,
+        unit=_SIDE,
+    ),
+    Hyperparameter(
+        "edge_blur",
+        _RECIPE.edge_blur,
+        "largest width of a mask's edge; drawn from zero, one pixel at least",
+        low=0.0,
+        high=0.1,
+        unit=_SIDE,
+        source=_PAE,
+    ),
+    Hyperparameter(
+        "opaque_share",
+        _RECIPE.opaque_share,
+        "probability that a corruption is opaque; otherwise its opacity is U(0, 1)",
+        low=0.0,
+        high=1.0,
+        source=_PAE,
+    ),
+    Hyperparameter(
+        "clean_share",
+        _RECIPE.clean_share,
+        "probability that an image stays clean",
+        low=0.0,
+        high=0.9,
+    ),
+    Hyperparameter(
+        "texture_pool_share",
+        _RECIPE.texture_pool_share,
+        "weight of foreign images as texture; falls to formulas where there are none",
+        low=0.0,
+        high=1.0,
+        source=_PAE,
+    ),
+    Hyperparameter(
+        "texture_self_share",
+        _RECIPE.texture_self_share,
+        "weight of other normal images, warped and recoloured, as texture",
+        low=0.0,
+        high=1.0,
+    ),
+    Hyperparameter(
+        "texture_procedural_share",
+        _RECIPE.texture_procedural_share,
+        "weight of formulas (Perlin noise, stripes, checkers, noise) as texture",
+        low=0.0,
+        high=1.0,
+    ),
+    Hyperparameter(
+        "texture_constant_share",
+        _RECIPE.texture_constant_share,
+        "weight of a single random colour as texture",
+        low=0.0,
+        high=1.0,
+    ),
+    Hyperparameter(
+        "texture_saturation",
+        _RECIPE.texture_saturation,
+        "how much colour textures keep: 0 grey, 1 as they are",
+        low=0.0,
+        high=1.0,
+    ),
+)
