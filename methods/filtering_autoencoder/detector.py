@@ -1,0 +1,121 @@
+"""A trained filtering autoencoder as a detector."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+from methods.contract import Precision, Scoring
+from methods.filtering_autoencoder.embedding import Standardiser, blocks
+from methods.networks.unet import UNet
+from methods.scoring import pipeline
+
+_BATCH = 32
+
+
+class FilteringDetector:
+    """Scores images by what the network would change in them (FAE; Bauer et al., PAE, 2.2).
+
+    Images are float `[B, 3, H, W]` in [0, 1], any number of them: they pass through the network
+    32 at a time. Results are float32 on the network's device. See
+    `methods.filtering_autoencoder.embedding` for what `embed` returns and why.
+    """
+
+    def __init__(
+        self,
+        network: UNet,
+        size: tuple[int, int],
+        precision: Precision = "float32",
+        standardiser: Standardiser | None = None,
+    ) -> None:
+        self.network = network.eval().requires_grad_(False)
+        self.size = size
+        self.precision = precision
+        self._standardiser = standardiser
+
+    @torch.inference_mode()
+    def standardise(self, train: Tensor) -> None:
+        """Measure the embedding's scale on clean training images."""
+        parts = [blocks(f, x, r) for x, r, f in map(self._forward, train.split(_BATCH))]
+        bottleneck, residual = (torch.cat(part) for part in zip(*parts, strict=True))
+        self._standardiser = Standardiser.measured(bottleneck, residual)
+
+    @torch.inference_mode()
+    def reconstruct(self, images: Tensor) -> Tensor:
+        """`[B, 3, H, W]` in [0, 1]."""
+        return self._batched(images, lambda x, r, f: r)
+
+    @torch.inference_mode()
+    def embed(self, images: Tensor) -> Tensor:
+        """`[B, 4 width + 18]`; raises RuntimeError before `standardise`."""
+        standardiser = self._standardiser
+        if standardiser is None:
+            raise RuntimeError("the embedding has no scale yet; call standardise first")
+        return self._batched(images, lambda x, r, f: standardiser(*blocks(f, x, r)))
+
+    @torch.inference_mode()
+    def maps(self, images: Tensor, scoring: Scoring) -> Tensor:
+        """`[B, H, W]`, smoothed, higher is more anomalous."""
+        return self._batched(images, lambda x, r, f: pipeline.maps(x, r, scoring))
+
+    @torch.inference_mode()
+    def scores(self, images: Tensor, scoring: Scoring) -> Tensor:
+        """`[B]`."""
+        return self._batched(images, lambda x, r, f: pipeline.scores(x, r, scoring))
+
+    @torch.inference_mode()
+    def grid_scores(self, images: Tensor, grid: Sequence[Scoring]) -> Tensor:
+        """`[S, B]` from one pass through the network."""
+        return self._batched(images, lambda x, r, f: pipeline.grid_scores(x, r, grid), dim=1)
+
+    def weights(self) -> dict[str, Tensor]:
+        """The network, the embedding's scale, the image size and the precision."""
+        weights = {
+            f"network.{k}": v.detach().cpu().clone() for k, v in self.network.state_dict().items()
+        }
+        weights["size"] = torch.tensor(self.size)
+        weights["bfloat16"] = torch.tensor(self.precision == "bfloat16")
+        if self._standardiser is not None:
+            weights["embedding.centre"] = self._standardiser.centre.cpu().clone()
+            weights["embedding.scale"] = self._standardiser.scale.cpu().clone()
+        return weights
+
+    @classmethod
+    def from_weights(
+        cls, weights: Mapping[str, Tensor], width: int, kernel: int, skips: bool
+    ) -> FilteringDetector:
+        """The detector that `weights` came from, on the CPU and in the same precision."""
+        height, breadth = (int(n) for n in weights["size"])
+        network = UNet(width, kernel, skips, (height, breadth))
+        network.load_state_dict(
+            {k.removeprefix("network."): v for k, v in weights.items() if k.startswith("network.")}
+        )
+        standardiser = None
+        if "embedding.centre" in weights:
+            standardiser = Standardiser(weights["embedding.centre"], weights["embedding.scale"])
+        precision: Precision = "bfloat16" if bool(weights["bfloat16"]) else "float32"
+        return cls(network, (height, breadth), precision, standardiser)
+
+    def _forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Images, reconstruction and bottleneck features of one batch."""
+        parameter = next(self.network.parameters())
+        images = images.to(parameter.device)
+        layout = torch.contiguous_format
+        if parameter.is_contiguous(memory_format=torch.channels_last):
+            layout = torch.channels_last
+        with torch.autocast(
+            parameter.device.type, torch.bfloat16, enabled=self.precision == "bfloat16"
+        ):
+            output, features = self.network.with_features(images.contiguous(memory_format=layout))
+        return images, output.float().clamp(0.0, 1.0).contiguous(), features
+
+    def _batched(
+        self,
+        images: Tensor,
+        function: Callable[[Tensor, Tensor, Tensor], Tensor],
+        dim: int = 0,
+    ) -> Tensor:
+        parts = [function(*self._forward(part)) for part in images.split(_BATCH)]
+        return torch.cat(parts, dim=dim)

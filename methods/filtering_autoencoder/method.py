@@ -1,0 +1,131 @@
+"""The filtering autoencoder as a method."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from methods.contract import Context, Diverged, Progress, TrialData, unit
+from methods.corruption.hyperparameters import CORRUPTION
+from methods.corruption.recipe import CorruptionRecipe, apply
+from methods.corruption.textures import TextureSources
+from methods.filtering_autoencoder.augmentation import augment, check_augmentation
+from methods.filtering_autoencoder.detector import FilteringDetector
+from methods.filtering_autoencoder.hyperparameters import TRAINING
+from methods.filtering_autoencoder.training import Training
+from methods.hyperparameter import Hyperparameter, Value, complete
+from methods.networks.unet import check_size
+from methods.registry import register_method
+from methods.scoring.pipeline import SCORING
+
+_CHECK_STEPS = 50  # steps between looks at the loss where each look would wait for a device
+
+
+@register_method("fae")
+class FilteringAutoencoder:
+    """A U-Net trained to take corruptions out of normal images and leave the rest as it is.
+
+    Covers FAE (anchored noise) and PAE (none); see the README beside this file.
+    """
+
+    name: ClassVar[str]
+    title: ClassVar[str] = "Filtering autoencoder"
+    paper: ClassVar[str] = "FAE (arXiv 2511.07233) and Bauer et al., PAE (arXiv 2606.15280)"
+    hyperparameters: ClassVar[tuple[Hyperparameter, ...]] = (*TRAINING, *CORRUPTION, *SCORING)
+
+    def check(self, data: TrialData, hyperparameters: Mapping[str, Value]) -> None:
+        """Raise ValueError where sizes, textures or values do not fit this method.
+
+        Fewer training images than a batch holds are no fault: a batch is drawn with replacement.
+        """
+        values = self._complete(hyperparameters)
+        check_size(data.size)
+        check_augmentation(values["augmentation"], data.size)
+        CorruptionRecipe.from_values(values).check()
+        TextureSources(data.train[:1], None if data.textures is None else data.textures[:1])
+
+    def fit(
+        self, data: TrialData, hyperparameters: Mapping[str, Value], context: Context
+    ) -> Iterator[Progress]:
+        """Train, yielding at `context.rungs` equally spaced steps.
+
+        Raises ValueError before training where `check` would, or where there are fewer steps than
+        rungs, and `Diverged` where the loss is no longer finite.
+        """
+        self.check(data, hyperparameters)
+        values = self._complete(hyperparameters)
+        steps = int(values["steps"])
+        if steps < context.rungs:
+            raise ValueError(
+                f"steps is {steps}, but must be at least the number of rungs, {context.rungs}"
+            )
+        training = Training(data, values, context)
+        eager = context.device.type == "cpu" and context.world_size == 1
+        for rung in range(1, context.rungs + 1):
+            last = rung * steps // context.rungs
+            if training.step_number >= last:
+                continue
+            total, first = torch.zeros((), device=context.device), training.step_number
+            while training.step_number < last:
+                loss = training.step()
+                total += loss
+                done = training.step_number
+                if eager or done % _CHECK_STEPS == 0:
+                    _finite(loss, done, context)
+            mean = _finite(total / (last - first), last, context)
+            state = training.state()
+            yield Progress(rung, mean, training.detector(), state=_returning(state))
+
+    def restore(
+        self, hyperparameters: Mapping[str, Value], weights: Mapping[str, Tensor]
+    ) -> FilteringDetector:
+        """The detector that `weights()` came from, on the CPU."""
+        values = self._complete(hyperparameters)
+        return FilteringDetector.from_weights(
+            weights, values["width"], values["kernel"], values["skips"]
+        )
+
+    def corrupt(
+        self,
+        data: TrialData,
+        hyperparameters: Mapping[str, Value],
+        count: int,
+        generator: torch.Generator,
+    ) -> tuple[Tensor, Tensor]:
+        """Training images as augmented, and the same corrupted, without noise, in [0, 1]."""
+        self.check(data, hyperparameters)
+        values = self._complete(hyperparameters)
+        data = data.to(generator.device)
+        recipe = CorruptionRecipe.from_values(values)
+        sources = TextureSources(data.train, data.textures)
+        index = torch.randint(
+            len(data.train), (count,), generator=generator, device=generator.device
+        )
+        clean = unit(augment(data.train[index], values["augmentation"], generator))
+        draw = recipe.draw(count, data.size, generator, sources.has_pool)
+        return clean, apply(clean, draw, sources.bank(generator))[0]
+
+    def families(self, hyperparameters: Mapping[str, Value]) -> frozenset[str]:
+        """Those of "blob", "stroke" and "dots" that training draws."""
+        return CorruptionRecipe.from_values(self._complete(hyperparameters)).families()
+
+    def _complete(self, hyperparameters: Mapping[str, Value]) -> dict[str, Any]:
+        return {**complete(self.hyperparameters, hyperparameters)}
+
+
+def _finite(loss: Tensor, step: int, context: Context) -> float:
+    """The mean over ranks as a number; every rank raises `Diverged` alike."""
+    value = float(context.all_reduce(loss) if context.world_size > 1 else loss)
+    if not math.isfinite(value):
+        raise Diverged(
+            f"the training loss is {value} at step {step}; a smaller learning_rate may help"
+        )
+    return value
+
+
+def _returning(state: dict[str, Any]) -> Any:
+    return lambda: state

@@ -1,0 +1,177 @@
+"""One training run of a filtering autoencoder, a step at a time."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from methods.contract import Context, TrialData, stream_seed, unit
+from methods.corruption.noise import draw_noise
+from methods.corruption.recipe import CorruptionRecipe, apply
+from methods.corruption.textures import TextureBank, TextureSources
+from methods.filtering_autoencoder.augmentation import augment
+from methods.filtering_autoencoder.detector import FilteringDetector
+from methods.filtering_autoencoder.loss import filtering_loss
+from methods.filtering_autoencoder.schedule import CHECKS, Plateau, cosine, warm_up
+from methods.networks.unet import UNet
+
+# streams of a trial's seed: changing one hyperparameter leaves the other draws as they were
+_INIT, _BATCH, _AUGMENT, _CORRUPT, _NOISE, _BANK, _VALIDATE = range(7)
+_BANK_STEPS = 256  # steps for which one bank of texture tiles serves
+_VALIDATION = 32  # held-out images behind the plateau schedule, at most
+_SCALE_IMAGES = 64  # training images behind the embedding's scale, at most
+
+
+class Training:
+    """Network, optimiser and data of one trial on its device.
+
+    What step t sees follows from the trial's seed and t alone: a training that goes on from a
+    state equals one that was never interrupted, and each rank of several draws for the whole
+    batch and takes its own part.
+    """
+
+    def __init__(self, data: TrialData, values: Mapping[str, Any], context: Context) -> None:
+        self.values, self.context = values, context
+        self.data = data.to(context.device)
+        self.recipe = CorruptionRecipe.from_values(values)
+        self.sources = TextureSources(self.data.train, self.data.textures)
+        self.share = context.share(values["batch_size"])
+        network = UNet(
+            values["width"],
+            values["kernel"],
+            values["skips"],
+            data.size,
+            seed=stream_seed(context.seed, _INIT),
+        )
+        self.network = context.prepare(network)
+        self.optimiser = torch.optim.Adam(
+            self.network.parameters(), lr=values["learning_rate"], foreach=True
+        )
+        self.plateau = Plateau()
+        self.step_number = 0
+        self._bank: tuple[int, TextureBank] | None = None
+        self._validation: tuple[Tensor, Tensor, Tensor] | None = None
+        if context.resume is not None:
+            self._resume(context.resume)
+
+    def step(self) -> Tensor:
+        """Train on the next batch; this rank's mean loss, detached, still on the device."""
+        values, step = self.values, self.step_number
+        if values["schedule"] == "plateau" and step % max(1, values["steps"] // CHECKS) == 0:
+            self.plateau.look(self._validation_loss())
+        rate = values["learning_rate"] * self._rate(step)
+        for group in self.optimiser.param_groups:
+            group["lr"] = rate
+        images, target, mask = self.batch(step)
+        self.optimiser.zero_grad(set_to_none=True)
+        loss = self._loss(images, target, mask).mean()
+        loss.backward()
+        self.context.average_gradients(self.network.parameters())
+        self.optimiser.step()
+        self.step_number += 1
+        return loss.detach()
+
+    def batch(self, step: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Input, target and mask of this rank's part of the batch of one step."""
+        values, context, share = self.values, self.context, self.share
+        size, batch = self.data.size, int(values["batch_size"])
+        index = torch.randint(
+            len(self.data.train),
+            (batch,),
+            generator=context.generator(_BATCH, step),
+            device=context.device,
+        )
+        chosen = augment(
+            self.data.train[index], values["augmentation"], context.generator(_AUGMENT, step)
+        )
+        clean = unit(chosen[share])
+        draw = self.recipe.draw(
+            batch, size, context.generator(_CORRUPT, step), self.sources.has_pool
+        )
+        images, mask = apply(clean, draw[share], self.bank(step))
+        if values["noise_target"] == "none" or values["noise_sigma"] == 0:
+            return images, clean, mask
+        noise = draw_noise(
+            (batch, 3, *size),
+            values["noise_sigma"],
+            values["noise_law"],
+            context.generator(_NOISE, step),
+        )[share]
+        target = clean + noise if values["noise_target"] == "anchored" else clean
+        return images.add_(noise), target, mask
+
+    def bank(self, step: int) -> TextureBank:
+        """The texture tiles of a step; renewed now and then, the same after a resume."""
+        number = step // _BANK_STEPS
+        if self._bank is None or self._bank[0] != number:
+            self._bank = (number, self.sources.bank(self.context.generator(_BANK, number)))
+        return self._bank[1]
+
+    def detector(self) -> FilteringDetector:
+        """A snapshot that further training does not touch."""
+        detector = FilteringDetector(
+            copy.deepcopy(self.network), self.data.size, self.context.precision
+        )
+        count = min(_SCALE_IMAGES, len(self.data.train))
+        chosen = torch.linspace(0, len(self.data.train) - 1, count).long()
+        detector.standardise(unit(self.data.train[chosen.to(self.context.device)]))
+        return detector
+
+    def state(self) -> dict[str, Any]:
+        """Everything that a training needs to go on from here, on the CPU."""
+        state = {
+            "step": self.step_number,
+            "network": self.network.state_dict(),
+            "optimiser": self.optimiser.state_dict(),
+            "plateau": self.plateau.state(),
+        }
+        copied: dict[str, Any] = _on_cpu(state)
+        return copied
+
+    def _resume(self, state: Mapping[str, Any]) -> None:
+        self.network.load_state_dict(state["network"])
+        self.optimiser.load_state_dict(copy.deepcopy(dict(state["optimiser"])))
+        self.plateau = Plateau.restore(state["plateau"])
+        self.step_number = int(state["step"])
+
+    def _rate(self, step: int) -> float:
+        steps = self.values["steps"]
+        after = {
+            "cosine": lambda: cosine(step, steps),
+            "plateau": lambda: self.plateau.factor,
+            "constant": lambda: 1.0,
+        }
+        return warm_up(step, steps) * after[self.values["schedule"]]()
+
+    def _loss(self, images: Tensor, target: Tensor, mask: Tensor) -> Tensor:
+        if self.context.channels_last:
+            images = images.contiguous(memory_format=torch.channels_last)
+        with self.context.autocast():
+            output = self.network(images)
+        return filtering_loss(output.float(), target, mask, self.values["mask_weight"])
+
+    @torch.no_grad()
+    def _validation_loss(self) -> float:
+        """The loss on held-out images under corruptions that never change."""
+        if self._validation is None:
+            clean = unit(self.data.held_out[:_VALIDATION])
+            generator = self.context.generator(_VALIDATE)
+            draw = self.recipe.draw(len(clean), self.data.size, generator, self.sources.has_pool)
+            images, mask = apply(clean, draw, self.sources.bank(generator))
+            self._validation = (images, clean, mask)
+        return float(self._loss(*self._validation).mean())
+
+
+def _on_cpu(value: Any) -> Any:
+    """A deep copy with every tensor on the CPU."""
+    if isinstance(value, Tensor):
+        return value.detach().cpu().clone()
+    if isinstance(value, Mapping):
+        return {key: _on_cpu(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value)(_on_cpu(item) for item in value)
+    return value
