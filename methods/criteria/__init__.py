@@ -1,0 +1,1 @@
+"""Label-free numbers that say how good a detector is."""

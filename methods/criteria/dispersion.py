@@ -1,0 +1,71 @@
+"""Criteria that ask how far the scores of the unlabelled batch spread."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from methods.criteria.contract import Criterion, Evidence
+from methods.criteria.registry import register_criterion
+
+# Scores come in float32: a spread below its rounding is no spread.
+_RELATIVE_ROUNDING = 1e-6
+
+
+def score_variance(scores: Tensor) -> Tensor:
+    """Unbiased variance of `[S, M]` (ST-SSAD, Eq. 6): float64 `[S]`, NaN for fewer than 2 scores.
+
+    It depends on the unit of the score, so it compares detectors with one kind of score only.
+    """
+    if scores.shape[1] < 2:
+        return torch.full((len(scores),), torch.nan, dtype=torch.float64, device=scores.device)
+    return scores.to(torch.float64).var(1, correction=1)
+
+
+def score_variance_standardised(scores: Tensor, held_out: Tensor) -> Tensor:
+    """Variance of `[S, M]` after standardising by mean and spread of normal scores `[S, V]`.
+
+    The ratio of the two unbiased variances: 1 where the batch scatters as held-out normals do.
+    float64 `[S]`; NaN for fewer than 2 scores on either side, and where the held-out scores are
+    equal up to rounding, since a ratio to nothing says nothing.
+    """
+    reference = score_variance(held_out)
+    if held_out.shape[1] < 2:
+        return reference + score_variance(scores)
+    normal = held_out.to(torch.float64)
+    spread = normal.amax(1) - normal.amin(1)
+    no_spread = spread <= _RELATIVE_ROUNDING * normal.abs().amax(1)
+    return score_variance(scores) / reference.masked_fill(no_spread, torch.nan)
+
+
+def _raw(evidence: Evidence) -> Tensor:
+    return score_variance(evidence.test_scores)
+
+
+def _standardised(evidence: Evidence) -> Tensor:
+    return score_variance_standardised(evidence.test_scores, evidence.held_out_scores)
+
+
+register_criterion(
+    Criterion(
+        name="score_variance",
+        title="variance of the unlabelled batch's scores",
+        direction="maximize",
+        source="ST-SSAD, Eq. 6",
+        sees_scoring=True,
+        evaluate=_raw,
+        invariances=frozenset({"shift"}),
+    )
+)
+
+register_criterion(
+    Criterion(
+        name="score_variance_standardised",
+        title="variance of the unlabelled batch's scores, in units of held-out normals",
+        direction="maximize",
+        source="ST-SSAD, Eq. 6; standardised by us",
+        sees_scoring=True,
+        evaluate=_standardised,
+        invariances=frozenset({"shift", "scale"}),
+    )
+)
