@@ -16,7 +16,7 @@ from methods.corruption.textures import (
     TextureDraw,
     TextureSettings,
     draw_textures,
-    textures,
+    textures_at,
 )
 
 
@@ -91,5 +91,9 @@ def apply(images: Tensor, draw: CorruptionDraw, bank: TextureBank) -> tuple[Tens
         raise ValueError(f"{len(images)} images were given for a draw of {len(draw)}")
     size = (int(images.shape[2]), int(images.shape[3]))
     mask = masks(draw.regions, size).mul_(draw.opacity[:, None, None, None])
-    filling = textures(draw.filling, bank, size)
-    return torch.lerp(images, filling, mask, out=filling), mask
+    sample, y, x = torch.nonzero(mask[:, 0], as_tuple=True)
+    values = textures_at(draw.filling, bank, size, (sample, y, x))
+    result = images.clone()
+    pixels = result.permute(0, 2, 3, 1)
+    pixels[sample, y, x] = torch.lerp(pixels[sample, y, x], values, mask[sample, 0, y, x, None])
+    return result, mask
