@@ -41,5 +41,8 @@ def rows(tree: Tree, columns: tuple[str, ...]) -> list[dict[str, str]]:
 
 
 def categories(tree: Tree) -> list[str]:
-    """Every object that the split file names."""
-    return sorted({row["object"] for row in rows(tree, ("object",)) if row["object"]})
+    """Every object that the split file names; raises DataError where it names none."""
+    named = sorted({row["object"] for row in rows(tree, PUBLIC) if row["object"]})
+    if not named:
+        raise DataError(f"{split_file(tree)} of {tree.location} has no lines; restore that file")
+    return named

@@ -17,6 +17,9 @@ WINDOW = 172.0
 """Side of a window in pixels of the photograph (512 x 512)."""
 
 _BORDER = 296
+_CONTRAST = {"gravel": 0.5, "brick": 1.0, "grass": 0.55}
+"""Of the photograph, as if taken in softer light: at full contrast defects drown in it."""
+
 _DARK = {
     "gravel": (0.02, 0.02, 0.02),
     "brick": (0.10, 0.05, 0.04),
@@ -41,7 +44,8 @@ def sheet(name: str, part: str) -> Image.Image:
     from skimage import data
 
     grey = getattr(data, name)().astype(np.float32) / 255
-    even = np.clip(grey / gaussian_filter(grey, 70.0, mode="reflect") * 0.5, 0, 1)
+    even = grey / gaussian_filter(grey, 70.0, mode="reflect") - 1
+    even = np.clip(0.5 + 0.5 * _CONTRAST[name] * even, 0, 1)
     even = even[:, :_BORDER] if part == "train" else even[:, _BORDER:]
     dark, bright = colour(*_DARK[name]), colour(*_BRIGHT[name])
     coloured = dark + (bright - dark) * even[..., None]

@@ -1,0 +1,134 @@
+from __future__ import annotations
+
+import ast
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import tuner.data
+from tests.data.conftest import box_mask, pixels, save
+from tuner.data import DataError, prepare
+from tuner.data.images import content_hash
+from tuner.data.labels import Labels, load_labels, resize_mask
+
+
+def labels_of(location: Path, category: str, size: tuple[int, int] | None) -> Labels:
+    prepared = prepare(str(location), category, size, location.parent / "cache")
+    found = load_labels(str(location), category, prepared.size, prepared.test_hashes)
+    assert found is not None
+    assert len(found.defects) == len(prepared.test) == len(found.anomalous)
+    return found
+
+
+def place(location: Path, category: str, path: Path) -> int:
+    prepared = prepare(str(location), category, (16, 16), location.parent / "cache")
+    return prepared.test_hashes.index(content_hash(path.read_bytes()))
+
+
+def test_mvtec_labels_follow_the_prepared_order(mvtec: Path) -> None:
+    found = labels_of(mvtec, "nut", None)
+    for path in (mvtec / "nut/test").rglob("*.png"):
+        at = place(mvtec, "nut", path)
+        defect = "" if path.parent.name == "good" else path.parent.name
+        assert found.defects[at] == defect
+        assert found.anomalous[at] == bool(defect)
+    at = place(mvtec, "nut", mvtec / "nut/test/scratch/001.png")
+    assert found.masks is not None
+    assert np.array_equal(found.masks[at], box_mask(3) > 0)
+
+
+def test_a_defect_without_a_mask_is_counted_and_not_taken_for_an_empty_one(mvtec: Path) -> None:
+    found = labels_of(mvtec, "nut", None)
+    at = place(mvtec, "nut", mvtec / "nut/test/bent/001.png")
+    assert found.missing_masks == 1
+    assert not found.mask_known[at] and found.mask_known.sum() == 6
+    save(mvtec / "nut/ground_truth/bent/001_mask.png", np.zeros((20, 24), np.uint8))
+    (mvtec / "nut/ground_truth/bent/000_mask.png").write_bytes(b"garbled")
+    assert labels_of(mvtec, "nut", None).missing_masks == 2
+
+
+def test_without_any_mask_there_are_still_labels(mvtec: Path) -> None:
+    shutil.rmtree(mvtec / "nut/ground_truth")
+    found = labels_of(mvtec, "nut", None)
+    assert found.masks is None and found.missing_masks == 4 and found.anomalous.sum() == 4
+
+
+def test_visa_labels_come_from_the_split_file(visa: Path) -> None:
+    found = labels_of(visa, "candle", None)
+    assert sorted(found.defects) == ["", "", "anomaly", "anomaly"]
+    at = place(visa, "candle", visa / "candle/Data/Images/Anomaly/001.png")
+    assert found.masks is not None and found.missing_masks == 0
+    assert np.array_equal(found.masks[at], box_mask(3) > 0)
+
+
+def test_plain_data_hold_no_labels(plain: Path, tmp_path: Path) -> None:
+    prepared = prepare(str(plain), "bolts", None, tmp_path / "c")
+    assert load_labels(str(plain), "bolts", prepared.size, prepared.test_hashes) is None
+
+
+def test_masks_take_the_size_height_by_width(mvtec: Path) -> None:
+    found = labels_of(mvtec, "nut", (40, 96))
+    at = place(mvtec, "nut", mvtec / "nut/test/scratch/000.png")
+    assert found.masks is not None and found.masks.shape == (7, 40, 96)
+    wanted = np.repeat(np.repeat(box_mask(2) > 0, 2, axis=0), 4, axis=1)
+    assert np.array_equal(found.masks[at], wanted)
+
+
+def test_a_defect_smaller_than_a_sample_does_not_vanish() -> None:
+    mask = np.zeros((256, 256), bool)
+    mask[101, 7] = True
+    small = resize_mask(mask, (16, 16))
+    assert small.sum() == 1 and small[6, 0]
+
+
+def test_copies_with_contradictory_labels_do_not_crash(mvtec: Path) -> None:
+    shutil.copy(mvtec / "nut/test/scratch/000.png", mvtec / "nut/test/good/copy.png")
+    prepared = prepare(str(mvtec), "nut", None, mvtec.parent / "c")
+    found = load_labels(str(mvtec), "nut", prepared.size, prepared.test_hashes)
+    assert found is not None
+    twice = [h for h in prepared.test_hashes if prepared.test_hashes.count(h) == 2]
+    both = {found.defects[at] for at, h in enumerate(prepared.test_hashes) if h in twice}
+    assert both == {"", "scratch"}
+
+
+def test_images_left_out_of_the_study_are_left_out_of_the_labels(mvtec: Path) -> None:
+    prepared = prepare(str(mvtec), "nut", None, mvtec.parent / "c")
+    found = load_labels(str(mvtec), "nut", prepared.size, prepared.test_hashes[:3])
+    assert found is not None and len(found.anomalous) == 3
+
+
+def test_data_that_changed_since_the_study_are_told(mvtec: Path) -> None:
+    prepared = prepare(str(mvtec), "nut", None, mvtec.parent / "c")
+    save(mvtec / "nut/test/good/000.png", pixels(5555))
+    with pytest.raises(DataError, match=r"1 of the 7 test images .* no longer in .* restore"):
+        load_labels(str(mvtec), "nut", prepared.size, prepared.test_hashes)
+
+
+def test_palette_masks_count_by_index(mvtec: Path) -> None:
+    mask = Image.fromarray((box_mask(10) > 0).astype(np.uint8))
+    mask.putpalette([255, 255, 255, 0, 0, 0])
+    mask.save(mvtec / "nut/ground_truth/bent/000_mask.png")
+    found = labels_of(mvtec, "nut", None)
+    at = place(mvtec, "nut", mvtec / "nut/test/bent/000.png")
+    assert found.masks is not None and np.array_equal(found.masks[at], box_mask(10) > 0)
+
+
+def test_only_the_label_module_reaches_for_truth() -> None:
+    """Nothing else of this folder imports labels, or the demo's truth, or VisA's label column."""
+    root = Path(next(iter(tuner.data.__path__)))
+    for path in root.rglob("*.py"):
+        if path.name in ("labels.py", "truth.py"):
+            continue
+        tree = ast.parse(path.read_text())
+        imported = {
+            f"{node.module}.{alias.name}" if isinstance(node, ast.ImportFrom) else alias.name
+            for node in ast.walk(tree)
+            if isinstance(node, ast.Import | ast.ImportFrom)
+            for alias in node.names
+        }
+        assert not {name for name in imported if "labels" in name or "truth" in name}, path
+        constants = {node.value for node in ast.walk(tree) if isinstance(node, ast.Constant)}
+        assert not constants & {"label", "mask"}, path
