@@ -1,0 +1,52 @@
+"""The packaged model and its way into the registry. Everything is imported on first use."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from tuner.registry.package import (
+        Package,
+        PackagedDetector,
+        PackageError,
+        load_package,
+        read_package,
+        save_package,
+    )
+    from tuner.registry.register import RegisteredVersion, RegistryError, register_winner
+    from tuner.registry.threshold import Threshold, quantile_threshold
+
+_HOMES = {
+    "Package": "package",
+    "PackageError": "package",
+    "PackagedDetector": "package",
+    "RegisteredVersion": "register",
+    "RegistryError": "register",
+    "Threshold": "threshold",
+    "load_package": "package",
+    "quantile_threshold": "threshold",
+    "read_package": "package",
+    "register_winner": "register",
+    "save_package": "package",
+}
+
+__all__ = [
+    "Package",
+    "PackageError",
+    "PackagedDetector",
+    "RegisteredVersion",
+    "RegistryError",
+    "Threshold",
+    "load_package",
+    "quantile_threshold",
+    "read_package",
+    "register_winner",
+    "save_package",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)

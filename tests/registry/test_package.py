@@ -1,0 +1,179 @@
+"""Packages: what goes in comes out, and bad ones are refused."""
+
+from __future__ import annotations
+
+import io
+import json
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from methods.contract import unit
+from tests.registry.conftest import SIZE, write_toy
+from tuner.registry import PackageError, load_package, read_package
+from tuner.registry.package import PACKAGE_FILE, WEIGHTS_FILE
+
+
+def pictures(count: int, size=SIZE, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 256, (count, *size, 3), dtype=np.uint8)
+
+
+def png(pixels: np.ndarray) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def test_predictions_equal_the_detector(toy):
+    folder, detector = toy
+    images = pictures(70)  # more than one batch
+    batch = unit(torch.from_numpy(images).permute(0, 3, 1, 2))
+    scores = detector.scores(batch, {"pooling": "max"}).double().numpy()
+    threshold = float(np.median(scores))
+    write_toy(folder, threshold=threshold)
+    found = load_package(folder).predict(images)
+    assert found["score"].dtype == np.float64 and np.array_equal(found["score"], scores)
+    assert found["map"].dtype == np.float32
+    assert np.array_equal(found["map"], detector.maps(batch, {}).numpy())
+    assert np.array_equal(found["verdict"], scores > threshold)
+    assert found["verdict"].dtype == bool and found["verdict"].sum() == 35
+
+
+def test_every_form_of_the_same_image_gets_the_same_answer(toy, tmp_path):
+    packaged = load_package(toy[0])
+    pixels = pictures(1)[0]
+    path = tmp_path / "image.png"
+    path.write_bytes(png(pixels))
+    forms = [
+        pixels,
+        pixels[None],
+        [pixels],
+        pixels / 255.0,
+        (pixels / 255.0).astype(np.float32)[None],
+        path,
+        str(path),
+        [path, png(pixels), pixels][:1],
+        png(pixels),
+        np.array([str(path)], dtype=object),
+        pixels.astype(np.uint16) * 257,
+        np.dstack([pixels, pixels[..., :1]]),
+    ]
+    expected = packaged.predict(pixels)
+    for form in forms:
+        found = packaged.predict(form)
+        assert found["map"].shape == (1, *SIZE)
+        assert found["score"] == pytest.approx(expected["score"], abs=0)
+
+
+def test_grey_images_of_any_shape(toy):
+    packaged = load_package(toy[0])
+    grey = pictures(5)[..., 0]
+    expected = packaged.predict(np.repeat(grey[..., None], 3, axis=3))["score"]
+    assert np.array_equal(packaged.predict(grey)["score"], expected)
+    assert np.array_equal(packaged.predict(grey[..., None])["score"], expected)
+    assert packaged.predict(grey[0])["score"] == expected[0]
+
+
+def test_other_sizes_are_resized_as_for_training(toy):
+    packaged = load_package(toy[0])
+    large, tall = pictures(1, (97, 61))[0], pictures(1, (30, 22), seed=2)[0]
+    found = packaged.predict([large, tall])
+    height, width = SIZE
+    for index, pixels in enumerate((large, tall)):
+        resized = Image.fromarray(pixels).resize((width, height), Image.Resampling.BILINEAR)
+        assert packaged.predict(np.asarray(resized))["score"] == found["score"][index]
+    assert found["map"].shape == (2, *SIZE)
+
+
+def test_twelve_bit_samples_have_the_full_scale_of_the_study(tmp_path):
+    write_toy(tmp_path / "deep", ceiling=4095)
+    write_toy(tmp_path / "plain")
+    pixels = pictures(1)[0]
+    deep = np.rint(pixels * (4095 / 255)).astype(np.uint16)
+    expected = load_package(tmp_path / "plain").predict(pixels)["score"]
+    assert load_package(tmp_path / "deep").predict(deep)["score"] == expected
+
+
+def test_a_detector_without_maps(tmp_path):
+    write_toy(tmp_path, method="registry_toy_scores", hyperparameters={}, scoring={})
+    packaged = load_package(tmp_path)
+    assert not packaged.localises
+    assert set(packaged.predict(pictures(2))) == {"score", "verdict"}
+
+
+def test_what_a_package_says_of_itself(toy):
+    package = read_package(toy[0])
+    assert package.size == SIZE and package.threshold == 1.2
+    assert package.held_out_scores == (0.5, 0.75) and package.scoring == {"pooling": "max"}
+    names = sorted(path.name for path in toy[0].iterdir())
+    assert names == [WEIGHTS_FILE, PACKAGE_FILE], "and no pickle"
+
+
+def test_numbers_of_numpy_are_kept(tmp_path):
+    write_toy(tmp_path, hyperparameters={"gain": np.float64(2.0)}, scoring={"pooling": "mean"})
+    assert read_package(tmp_path).hyperparameters == {"gain": 2.0}
+
+
+def test_weights_that_share_memory_or_have_gaps(tmp_path):
+    wide = torch.rand(6, *SIZE)
+    write_toy(tmp_path, weights={"mean": wide[::2], "again": wide[::2], "count": torch.tensor(3)})
+    assert torch.equal(load_package(tmp_path).detector.mean, wide[::2])
+
+
+@pytest.mark.parametrize(
+    ("image", "reason"),
+    [
+        (np.full((4, 4, 3), 2.0), "floats must be from 0 to 1"),
+        (np.full((4, 4, 3), np.nan), "floats must be from 0 to 1"),
+        (np.zeros((4, 4, 3), np.int64), "is int64"),
+        (np.zeros((2, 4, 4, 5), np.uint8), "must be"),
+        (np.zeros((1, 2, 4, 4, 3), np.uint8), "must be"),
+        (np.zeros((0, 4, 4, 3), np.uint8), "no image"),
+        (b"not an image", "image 0"),
+        ("/nowhere/a.png", "/nowhere/a.png"),
+        ([np.zeros((4, 4, 3), np.uint8), 3], "image 1: is int"),
+        ([], "no image"),
+    ],
+)
+def test_what_is_no_image_is_refused_by_name(toy, image, reason):
+    with pytest.raises(ValueError, match=reason):
+        load_package(toy[0]).predict(image)
+
+
+def test_damaged_packages_are_refused(toy, tmp_path):
+    folder, _ = toy
+    weights, text = (folder / WEIGHTS_FILE).read_bytes(), (folder / PACKAGE_FILE).read_text()
+
+    def broken(content: dict | str | None = None, packed: bytes | None = weights) -> None:
+        if isinstance(content, dict):
+            content = json.dumps({**json.loads(text), **content})
+        (folder / PACKAGE_FILE).write_text(text if content is None else content)
+        (folder / WEIGHTS_FILE).unlink(missing_ok=True)
+        if packed is not None:
+            (folder / WEIGHTS_FILE).write_bytes(packed)
+
+    for change, reason in (
+        ((None, weights[:-8]), "damaged"),
+        ((None, None), "has no detector.safetensors"),
+        (({"format": 99},), "format 99"),
+        (({"method": "gone"},), "cannot be restored"),
+        (("{}",), "format None"),
+        (("not json",), "no package"),
+    ):
+        broken(*change)
+        with pytest.raises(PackageError, match=reason):
+            load_package(folder)
+    with pytest.raises(PackageError, match="holds no package"):
+        load_package(tmp_path / "nothing")
+    lacking = json.loads(text)
+    del lacking["threshold"]
+    broken(json.dumps(lacking))
+    with pytest.raises(PackageError, match="lacks: threshold"):
+        load_package(folder)
+
+
+def test_a_threshold_must_be_finite(tmp_path):
+    with pytest.raises(ValueError, match="threshold is nan"):
+        write_toy(tmp_path, threshold=float("nan"))

@@ -1,0 +1,227 @@
+"""Registration in a real SQLite store, and loading in a process that knows nothing."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from methods.contract import unit
+from methods.filtering_autoencoder.detector import FilteringDetector
+from methods.networks.unet import UNet
+from tests.registry.conftest import write_toy
+from tuner.registry import PackageError, RegistryError, load_package, register_winner, save_package
+from tuner.registry.register import model_name
+from tuner.tracking import Tracker, default_artifacts, default_uri
+from tuner.tracking.store import make_client
+
+LOADER = """
+import sys
+import numpy as np
+import mlflow
+images = np.load(sys.argv[1])
+model = mlflow.pyfunc.load_model("models:/tile@challenger")
+found = model.predict(images)
+ragged = np.empty(2, dtype=object)
+ragged[:] = [images[0], open(sys.argv[3], "rb").read()]
+assert np.array_equal(model.predict(ragged)["score"][:1], found["score"][:1])
+raw = model.get_raw_model().predict([sys.argv[3], images[1]])
+assert np.array_equal(raw["score"][1:], found["score"][1:2])
+np.savez(sys.argv[2], **found)
+"""
+
+RACER = """
+import sys
+from pathlib import Path
+import tests.registry.toys
+from tuner.registry import register_winner
+uri, run, folder = sys.argv[1:]
+print(register_winner(uri, run, Path(folder), "raced", {}).version)
+"""
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory) -> tuple[Path, Tracker, str]:
+    home = tmp_path_factory.mktemp("home")
+    tracker = Tracker(default_uri(home), default_artifacts(home))
+    return home, tracker, tracker.start_study("s", {}, {})
+
+
+def run_of(store, number: int) -> str:
+    return store[1].start_trial(store[2], number, {}, {})
+
+
+def fresh(code: str, uri: str, *arguments: object) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-c", code, *map(str, arguments)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "MLFLOW_TRACKING_URI": uri, "OMP_NUM_THREADS": "1"},
+    )
+
+
+def test_a_registered_autoencoder_predicts_in_a_fresh_process(store, tmp_path):
+    from PIL import Image
+
+    torch.manual_seed(0)
+    size = (32, 48)
+    detector = FilteringDetector(UNet(8, 3, True, size), size)
+    scoring = {"discrepancy": "mse", "pooling": "max"}
+    save_package(
+        tmp_path / "package",
+        method="fae",
+        hyperparameters={"width": 8, "kernel": 3, "skips": True},
+        scoring=scoring,
+        weights=detector.weights(),
+        size=size,
+        threshold=0.25,
+        false_positive_rate=0.05,
+        held_out_scores=[0.1, 0.2],
+        category="tile",
+        study="s",
+        fingerprint="abc",
+        versions={},
+    )
+    found = register_winner(store[1], run_of(store, 0), tmp_path / "package", "tile", {"a": "b"})
+    assert (found.name, found.version, found.alias) == ("tile", 1, "challenger")
+    assert found.uri == "models:/tile@challenger"
+
+    images = np.random.default_rng(0).integers(0, 256, (3, *size, 3), dtype=np.uint8)
+    np.save(tmp_path / "images.npy", images)
+    Image.fromarray(images[2]).save(tmp_path / "image.png")
+    process = fresh(
+        LOADER, store[1].uri, tmp_path / "images.npy", tmp_path / "out", tmp_path / "image.png"
+    )
+    _, errors = process.communicate(timeout=120)
+    assert process.returncode == 0, errors
+    out = np.load(tmp_path / "out.npz")
+    batch = unit(torch.from_numpy(images).permute(0, 3, 1, 2))
+    assert out["score"] == pytest.approx(detector.scores(batch, scoring).double().numpy(), 1e-6)
+    assert out["map"] == pytest.approx(detector.maps(batch, scoring).numpy(), 1e-5, 1e-8)
+    assert np.array_equal(out["verdict"], out["score"] > 0.25)
+
+
+def test_the_model_belongs_to_the_run_and_holds_no_pickle(store, tmp_path):
+    write_toy(tmp_path)
+    run = run_of(store, 1)
+    found = register_winner(store[1], run, tmp_path, "cable", {"tuner.trial": "1"})
+    client = make_client(store[1].uri)
+    version = client.get_model_version_by_alias("cable", "challenger")
+    assert version.run_id == run and int(version.version) == found.version == 1
+    assert version.tags["tuner.trial"] == "1" and version.tags["tuner.fingerprint"] == "abc"
+    outputs = client.get_run(run).outputs.model_outputs
+    assert [o.model_id for o in outputs] == [version.tags["tuner.logged_model"]]
+    files = [path.name for path in store[0].rglob("*") if path.is_file()]
+    assert "detector.safetensors" in files and "MLmodel" in files
+    assert not [name for name in files if name.endswith((".pkl", ".pt", ".pth", ".bin"))]
+
+
+def test_the_signature_refuses_what_is_no_picture(store, tmp_path, monkeypatch):
+    import mlflow
+
+    write_toy(tmp_path)
+    register_winner(store[1], run_of(store, 2), tmp_path, "signed", {})
+    client = make_client(store[1].uri)
+    source = client.get_model_version_download_uri("signed", "1")
+    with monkeypatch.context() as patch:
+        patch.setenv("MLFLOW_TRACKING_URI", store[1].uri)
+        patch.setenv("MLFLOW_REGISTRY_URI", store[1].uri)
+        model = mlflow.pyfunc.load_model(source)
+    assert {spec.name for spec in model.metadata.signature.outputs} == {"score", "verdict", "map"}
+    assert model.predict(np.zeros((1, 9, 9, 3), np.uint8))["map"].shape == (1, 24, 40)
+    with pytest.raises(mlflow.MlflowException, match="dtype"):
+        model.predict(np.zeros((1, 9, 9, 3)))
+    assert model.input_example.dtype == np.uint8
+
+
+def test_registering_again_changes_nothing_and_another_package_is_a_new_version(store, tmp_path):
+    write_toy(tmp_path / "a")
+    write_toy(tmp_path / "b", threshold=3.0)
+    run, other = run_of(store, 3), run_of(store, 4)
+    first = register_winner(store[1], run, tmp_path / "a", "grid", {})
+    assert register_winner(store[1], run, tmp_path / "a", "grid", {}) == first
+    second = register_winner(store[1].uri, other, tmp_path / "b", "grid", {})
+    assert (first.version, second.version) == (1, 2)
+    register_winner(store[1], run, tmp_path / "a", "grid", {})
+    client = make_client(store[1].uri)
+    assert int(client.get_model_version_by_alias("grid", "challenger").version) == 2
+
+
+def test_two_processes_at_once_get_a_version_each(store, tmp_path):
+    runs = [run_of(store, 5), run_of(store, 6)]
+    for index in range(2):
+        write_toy(tmp_path / str(index), threshold=1.0 + index)
+    processes = [
+        fresh(RACER, store[1].uri, store[1].uri, run, tmp_path / str(index))
+        for index, run in enumerate(runs)
+    ]
+    versions = []
+    for process in processes:
+        out, errors = process.communicate(timeout=120)
+        assert process.returncode == 0, errors
+        versions.append(int(out))
+    assert sorted(versions) == [1, 2]
+    client = make_client(store[1].uri)
+    assert int(client.get_model_version_by_alias("raced", "challenger").version) == 2
+
+
+def test_no_active_run_and_no_global_store_are_touched(store, tmp_path):
+    import mlflow
+
+    before = mlflow.get_tracking_uri(), mlflow.get_registry_uri()
+    write_toy(tmp_path)
+    register_winner(store[1], run_of(store, 7), tmp_path, "still", {})
+    assert mlflow.active_run() is None
+    assert (mlflow.get_tracking_uri(), mlflow.get_registry_uri()) == before
+
+
+def test_a_broken_package_is_not_registered(store, tmp_path):
+    write_toy(tmp_path)
+    (tmp_path / "detector.safetensors").write_bytes(b"")
+    with pytest.raises(PackageError, match="damaged"):
+        register_winner(store[1], run_of(store, 8), tmp_path, "broken", {})
+    client = make_client(store[1].uri)
+    assert not client.search_model_versions("name='broken'")
+
+
+def test_a_registry_that_is_away(tmp_path, monkeypatch):
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    write_toy(tmp_path)
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        uri = f"http://127.0.0.1:{probe.getsockname()[1]}"
+    with pytest.raises(RegistryError, match="the package is kept in"):
+        register_winner(uri, "abc", tmp_path, "tile", {})
+    tracker = Tracker(uri, None)
+    run = tracker.start_trial(tracker.start_study("s", {}, {}), 0, {}, {})
+    with pytest.raises(RegistryError, match="not in http"):
+        register_winner(tracker, run, tmp_path, "tile", {})
+
+
+@pytest.mark.parametrize(
+    ("category", "name"), [("tile", "tile"), ("a/b:c@d", "a-b-c-d"), ("", "model")]
+)
+def test_names_of_models(category, name):
+    assert model_name(category) == name
+
+
+def test_the_packaged_toy_survives_registration(store, tmp_path):
+    """What the registry keeps is what was packaged, byte for byte."""
+    write_toy(tmp_path)
+    register_winner(store[1], run_of(store, 9), tmp_path, "kept", {})
+    client = make_client(store[1].uri)
+    version = client.get_model_version_by_alias("kept", "challenger")
+    model = client.get_logged_model(version.tags["tuner.logged_model"])
+    root = Path(model.artifact_location.removeprefix("file://"))
+    (copy,) = (path.parent for path in root.rglob("package.json"))
+    image = np.full((1, 24, 40, 3), 90, np.uint8)
+    assert (
+        load_package(copy).predict(image)["score"] == load_package(tmp_path).predict(image)["score"]
+    )

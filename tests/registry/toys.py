@@ -1,0 +1,70 @@
+"""A method so small that its scores can be worked out by hand."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from methods.hyperparameter import Hyperparameter
+from methods.registry import register_method
+
+
+class DistanceDetector:
+    """How far each pixel is from a mean image; the score is the mean or the maximum of that."""
+
+    def __init__(self, mean: Tensor, gain: float) -> None:
+        self.mean, self.gain = mean, gain
+
+    def embed(self, images: Tensor) -> Tensor:
+        return images.flatten(1)
+
+    def reconstruct(self, images: Tensor) -> Tensor:
+        return self.mean.expand_as(images)
+
+    def maps(self, images: Tensor, scoring) -> Tensor:
+        return self.gain * (images - self.mean).abs().mean(dim=1)
+
+    def scores(self, images: Tensor, scoring) -> Tensor:
+        maps = self.maps(images, scoring).flatten(1)
+        return maps.amax(1) if scoring["pooling"] == "max" else maps.mean(1)
+
+    def grid_scores(self, images: Tensor, grid) -> Tensor:
+        return torch.stack([self.scores(images, scoring) for scoring in grid])
+
+    def weights(self) -> dict[str, Tensor]:
+        return {"mean": self.mean}
+
+
+class ScoreOnly:
+    """A detector that cannot localise."""
+
+    def __init__(self, mean: Tensor) -> None:
+        self.mean = mean
+
+    def scores(self, images: Tensor, scoring) -> Tensor:
+        return (images - self.mean).abs().flatten(1).mean(1)
+
+
+@register_method("registry_toy")
+class DistanceMethod:
+    title: ClassVar[str] = "distance to a mean"
+    paper: ClassVar[str] = "none"
+    hyperparameters: ClassVar[tuple[Hyperparameter, ...]] = (
+        Hyperparameter("gain", 1.0, "factor", low=0.1, high=10.0),
+        Hyperparameter("pooling", "mean", "how", choices=("mean", "max"), tier="scoring"),
+    )
+
+    def restore(self, hyperparameters, weights) -> DistanceDetector:
+        return DistanceDetector(weights["mean"], float(hyperparameters["gain"]))
+
+
+@register_method("registry_toy_scores")
+class ScoreOnlyMethod:
+    title: ClassVar[str] = "distance without a map"
+    paper: ClassVar[str] = "none"
+    hyperparameters: ClassVar[tuple[Hyperparameter, ...]] = ()
+
+    def restore(self, hyperparameters, weights) -> ScoreOnly:
+        return ScoreOnly(weights["mean"])
