@@ -148,7 +148,7 @@ class Job:
                 recorder = Recorder(tracker, parent)
                 self._search(ledger, [recorder])
                 winner = select(ledger.entries(), self.workbench.objectives, ledger.front())
-                return conclude(self, ledger, winner, tracker, parent)
+                return conclude(self, ledger, winner, recorder)
         except Timeout:
             raise Interrupted(
                 f"the study {self.config.name} is being run by another process"
@@ -182,9 +182,7 @@ class Job:
         return ledger
 
     def _search(self, ledger: Ledger, observers: Sequence[Observer]) -> None:
-        from tuner.study.engine_ray import Resources, run_on_ray
-
-        config, layout = self.config, self.plan.layout
+        config = self.config
         terms = Terms(
             budget=self.plan.budget,
             objectives=self.workbench.objectives,
@@ -200,17 +198,9 @@ class Job:
         watcher = self.voice.watch(self.plan, conductor, ledger)
         if watcher is not None:
             conductor.observe(watcher)
-        resources = Resources(
-            layout.parallel,
-            layout.workers,
-            layout.cpus,
-            layout.gpus,
-            layout.in_workers,
-            config.address,
-        )
         try:
             with _sigterm_as_interrupt():
-                run_on_ray(conductor, self.workbench.arrays, resources, self.home.engine)
+                self._execute(conductor)
         except KeyboardInterrupt:
             conductor.closing = True
         finally:
@@ -222,6 +212,25 @@ class Job:
                 f"{len(conductor.live)} that were running keep their last rung. "
                 f"Go on with: tuner resume {config.name}"
             )
+
+    def _execute(self, conductor: Conductor) -> None:
+        layout, arrays = self.plan.layout, self.workbench.arrays
+        if self.config.engine == "local":
+            from tuner.study.engine_local import run_here
+
+            run_here(conductor, arrays, layout.cpus, layout.gpus)
+            return
+        from tuner.study.engine_ray import Resources, run_on_ray
+
+        resources = Resources(
+            layout.parallel,
+            layout.workers,
+            layout.cpus,
+            layout.gpus,
+            layout.in_workers,
+            self.config.address,
+        )
+        run_on_ray(conductor, arrays, resources, self.home.engine)
 
     def _blank(self) -> TrialSpec:
         return TrialSpec(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,8 +17,9 @@ from tuner.study.files import TrialFiles
 from tuner.study.home import StudyFolder
 from tuner.study.jsonfile import write_json
 from tuner.study.ledger import Entry, Ledger
+from tuner.study.recorder import Recorder
+from tuner.study.selection import rank
 from tuner.study.workbench import Workbench, restore
-from tuner.tracking import Tracker
 
 if TYPE_CHECKING:
     from tuner.job import Job
@@ -26,9 +28,7 @@ PICTURES_STREAM = 0x71
 SHOWN = 8
 
 
-def conclude(
-    job: Job, ledger: Ledger, winner: Entry, tracker: Tracker, parent: str
-) -> dict[str, Any]:
+def conclude(job: Job, ledger: Ledger, winner: Entry, recorder: Recorder) -> dict[str, Any]:
     """Package, picture and register the winner, audit the study where labels exist, sum up.
 
     Every step may be repeated: a resumed study concludes again and registers nothing twice.
@@ -37,15 +37,17 @@ def conclude(
     from tuner.registry import register_winner
 
     folder, bench, config = job.folder, job.workbench, job.config
+    tracker, parent = recorder.tracker, recorder.parent
     job.voice.say("packaging the winner")
-    threshold = package(bench, winner, folder)
+    threshold = package(bench, winner, folder.package, folder)
     pictures(bench, winner, folder, threshold)
-    tracker.flush()
+    run = recorder.run_of(winner.number)
+    tracker.flush(force=True)
     registered = ledger.notes().get("registered")
     if registered is None or registered["trial"] != winner.number:
         version = register_winner(
             tracker,
-            parent,
+            run,
             folder.package,
             config.category,
             {"tuner.study": config.name, "tuner.trial": str(winner.number)},
@@ -58,7 +60,11 @@ def conclude(
             "trial": winner.number,
         }
         ledger.note(registered=registered)
-    tracker.log_artifacts(parent, folder.pictures, "pictures")
+        tracker.log_artifacts(run, folder.pictures, "pictures")
+        for entry in rank(ledger.entries(), bench.objectives[0])[: config.keep]:
+            kept = folder.path / "best" / f"{entry.number:04d}"
+            package(bench, entry, kept, folder)
+            tracker.log_artifacts(recorder.run_of(entry.number), kept, "detector")
     tidy(ledger, folder)
     entries = ledger.entries()
     audit = audit_study(bench, ledger, folder, winner.number)
@@ -85,15 +91,19 @@ def conclude(
         "model": {key: registered[key] for key in ("name", "version", "alias", "uri")},
         "audit": audit,
         "seconds": round(time.monotonic() - job.began, 1),
+        "search_seconds": round(float(ledger.notes()["seconds"]), 1),
+        "trial_seconds": round(sum(entry.last.get("seconds", 0.0) for entry in entries), 1),
+        "train_seconds": round(sum(entry.last.get("train_seconds", 0.0) for entry in entries), 1),
         "device_seconds": round(sum(entry.device_seconds for entry in entries), 1),
+        "parallel": job.plan.layout.parallel,
         "folder": str(folder.path),
         "tracking": tracker.uri,
         "tracking_pending": tracker.pending,
     }
     tracker.finish_study(parent, _final_metrics(summary), {"tuner.winner": str(winner.number)})
     write_json(folder.summary, summary)
-    tracker.log_artifacts(parent, folder.summary.parent / "pictures", "pictures")
-    tracker.close()
+    tracker.log_artifacts(parent, folder.pictures, "pictures")
+    summary["tracking_pending"] = tracker.close()
     return summary
 
 
@@ -103,20 +113,20 @@ def counts(entries: Sequence[Entry]) -> dict[str, int]:
     return {name: states[name] for name in ("finished", "stopped_early", "failed")}
 
 
-def package(bench: Workbench, winner: Entry, folder: StudyFolder) -> float:
-    """Write the packaged model of the winner; returns its threshold."""
+def package(bench: Workbench, entry: Entry, target: Path, folder: StudyFolder) -> float:
+    """Write a trial's detector as a packaged model into `target`; returns its threshold."""
     from tuner.job import versions
     from tuner.registry import quantile_threshold, save_package
 
-    files = TrialFiles(folder.trial(winner.number))
+    files = TrialFiles(folder.trial(entry.number))
     scores = files.scores()
     held_out = scores["held_out"][int(scores["setting"])]
     threshold = quantile_threshold(held_out, bench.config.false_positive_rate)
     save_package(
-        folder.package,
-        method=winner.method,
-        hyperparameters=bench.space(winner.method).complete(winner.point),
-        scoring=winner.last["scoring"],
+        target,
+        method=entry.method,
+        hyperparameters=bench.space(entry.method).complete(entry.point),
+        scoring=entry.last["scoring"],
         weights=files.weights(),
         size=bench.data.size,
         threshold=threshold.value,

@@ -50,6 +50,9 @@ def launch(
     workers_per_trial: Annotated[int, typer.Option(help="Data-parallel workers a trial.")] = 1,
     cpus_per_worker: Annotated[float | None, typer.Option(help="Processors of a worker.")] = None,
     gpus_per_worker: Annotated[float | None, typer.Option(help="GPUs of a worker.")] = None,
+    engine: Annotated[
+        str, typer.Option(help="ray, or local: one trial at a time in this process, no Ray.")
+    ] = "ray",
     trainer: Annotated[
         str, typer.Option(help="auto, workers (Ray Train), or inline (the trial's own process).")
     ] = "auto",
@@ -96,6 +99,7 @@ def launch(
         "workers_per_trial": workers_per_trial,
         "cpus_per_worker": cpus_per_worker,
         "gpus_per_worker": gpus_per_worker,
+        "engine": engine,
         "trainer": trainer,
         "precision": precision,
         "false_positive_rate": false_positive_rate,

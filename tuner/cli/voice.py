@@ -132,15 +132,14 @@ class ConsoleVoice:
 
     def audit(self, audit: Mapping[str, Any], *, demo: bool = False) -> None:
         """The figures that labels give, apart from the search."""
-        found = audit.get("contenders", audit)
         rows = [
             {
                 "contender": CONTENDERS[name],
                 "trial": audit["trials"][name],
-                **{title: found[name].get(key) for key, title in METRICS.items()},
+                **{title: audit[name].get(key) for key, title in METRICS.items()},
             }
             for name in CONTENDERS
-            if name in found and audit["trials"].get(name) is not None
+            if name in audit and audit["trials"].get(name) is not None
         ]
         note = " on " + DEMO if demo else ""
         head = Text(f"audit, with labels opened after the search{note}", style="magenta")

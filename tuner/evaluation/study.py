@@ -8,8 +8,7 @@ from typing import Any
 import numpy as np
 
 from methods.contract import unit
-from tuner.data.labels import load_labels
-from tuner.evaluation.audit import Contender, audit_contenders, rank_trials
+from tuner.evaluation.audit import Contender, audit_contenders, open_labels, rank_trials
 from tuner.study.files import TrialFiles
 from tuner.study.home import StudyFolder
 from tuner.study.jsonfile import write_json
@@ -27,7 +26,7 @@ def audit_study(
     """
     config = bench.config
     hashes = [bench.prepared.test_hashes[i] for i in bench.parts.test_order]
-    labels = load_labels(config.data, config.category, bench.prepared.size, hashes)
+    labels = open_labels(config.data, config.category, bench.prepared.size, hashes)
     if labels is None:
         return None
     judged = rank(ledger.entries(), bench.objectives[0])

@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from methods.criteria.synthetic import SyntheticSet
 from torch import Tensor
 
 from methods.contract import TrialData
+from methods.criteria.defects import SyntheticSet
 
 
 @dataclass(frozen=True)
@@ -33,10 +33,11 @@ class StudyArrays:
         pool = None if self.textures is None else _tensor(self.textures)
         return TrialData(_tensor(self.train), _tensor(self.held_out), _tensor(self.test), pool)
 
-    def synthetic_set(self) -> SyntheticSet:
+    def synthetic_set(self, device: torch.device) -> SyntheticSet:
         packed = dict(self.synthetic)
         families = tuple(packed.pop("families"))
-        return SyntheticSet(families=families, **{k: _tensor(v) for k, v in packed.items()})
+        tensors = {name: _tensor(value).to(device) for name, value in packed.items()}
+        return SyntheticSet(families=families, **tensors)
 
 
 def pack_synthetic(synthetic: SyntheticSet) -> dict[str, Any]:

@@ -36,6 +36,7 @@ class StudyConfig(BaseModel):
     workers_per_trial: int = Field(default=1, ge=1)
     cpus_per_worker: float | None = Field(default=None, gt=0)
     gpus_per_worker: float | None = Field(default=None, ge=0)
+    engine: Literal["ray", "local"] = "ray"
     trainer: Literal["auto", "workers", "inline"] = "auto"
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     pins: dict[str, Value] = Field(default_factory=dict)

@@ -6,6 +6,7 @@ successive halving does), and a resumed study starts a new Tune experiment from 
 
 from __future__ import annotations
 
+import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +19,6 @@ from ray.tune.search import Searcher
 
 from tuner.study.arrays import StudyArrays
 from tuner.study.conductor import Conductor
-from tuner.study.trial import TrialSpec
 from tuner.study.worker import run_in_process, run_in_workers
 
 
@@ -77,13 +77,14 @@ class LedgerScheduler(FIFOScheduler):
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
         conductor = _Post.conductors[self.key]
         number = trial.config["spec"]["number"]
-        record = result.get("record")
         if number not in conductor.live:
             return self.STOP
-        if record is None or result.get("done"):
+        if "record" not in result or result.get("done"):
             conductor.end(number, "failed", "the trial ended without its last rung")
             return self.STOP
-        return self.CONTINUE if conductor.report(number, record) else self.STOP
+        return (
+            self.CONTINUE if conductor.report(number, json.loads(result["record"])) else self.STOP
+        )
 
     def on_trial_error(self, tune_controller: Any, trial: Any) -> None:
         _Post.conductors[self.key].end(trial.config["spec"]["number"], "failed", reason_of(trial))
@@ -164,7 +165,3 @@ def run_on_ray(conductor: Conductor, arrays: StudyArrays, resources: Resources, 
         ).fit()
     finally:
         _Post.conductors.pop(key, None)
-
-
-def spec_of(config: dict[str, Any]) -> TrialSpec:
-    return TrialSpec(**config["spec"])

@@ -44,7 +44,8 @@ class TrialFiles:
         self.path.mkdir(parents=True, exist_ok=True)
         arrays = {name: value.detach().cpu().contiguous() for name, value in weights.items()}
         self._replace("detector.safetensors", lambda p: save_file(arrays, p))
-        self._replace("scores.npz", lambda p: np.savez(p, **scores))
+        kept: dict[str, Any] = dict(scores)
+        self._replace("scores.npz", lambda p: np.savez(p, **kept))
         lines = [*self.records(), record]
         text = "".join(json.dumps(line) + "\n" for line in lines if line["rung"] <= record["rung"])
         self._replace("rungs.jsonl", lambda p: p.write_text(text))

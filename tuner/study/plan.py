@@ -84,6 +84,10 @@ def lay_out(config: StudyConfig, machine: Machine) -> Layout:
         )
     if config.trainer == "inline" and workers > 1:
         raise ValueError("--trainer inline runs one worker; use --trainer workers for more")
+    if config.engine == "local":
+        if workers > 1 or config.trainer == "workers" or config.parallel not in (None, 1):
+            raise ValueError("--engine local runs one trial at a time, without workers; use ray")
+        return Layout(1, 1, config.cpus_per_worker or float(machine.processors), gpus, False)
     in_workers = config.trainer == "workers" or (
         config.trainer == "auto" and (workers > 1 or gpus > 0)
     )

@@ -14,33 +14,30 @@ class Recorder:
     """One child run a trial. A resumed trial goes on in its own run, which the tracker finds."""
 
     def __init__(self, tracker: Tracker, parent: str) -> None:
-        self._tracker, self._parent = tracker, parent
+        self.tracker, self.parent = tracker, parent
         self._runs: dict[int, str] = {}
 
-    def run_id(self, number: int) -> str | None:
-        """MLflow's id of a trial's run; None for a trial that this driver did not see."""
-        handle = self._runs.get(number)
-        return None if handle is None else self._tracker.resolve(handle)
+    def run_of(self, number: int) -> str:
+        """The run of a trial, found in the store where an earlier driver began it."""
+        if number not in self._runs:
+            self._runs[number] = self.tracker.start_trial(self.parent, number, {}, {})
+        return self._runs[number]
 
     def started(self, entry: Entry, spec: TrialSpec) -> None:
         tags = {"tuner.method": spec.method, "tuner.kind": entry.kind}
         params = {**spec.hyperparameters, "seed": spec.seed}
-        self._runs[entry.number] = self._tracker.start_trial(
-            self._parent, entry.number, tags, params
-        )
+        self._runs[entry.number] = self.tracker.start_trial(self.parent, entry.number, tags, params)
 
     def reported(self, entry: Entry, record: Record) -> None:
-        self._tracker.log_rung(self._runs[entry.number], record["rung"], metrics_of(record))
+        self.tracker.log_rung(self.run_of(entry.number), record["rung"], metrics_of(record))
 
     def ended(self, entry: Entry) -> None:
-        run = self._runs.get(entry.number)
-        if run is None:
-            return
+        run = self.run_of(entry.number)
         scoring = {f"scoring.{k}": str(v) for k, v in entry.last.get("scoring", {}).items()}
         reason = entry.reason or entry.state.replace("_", " ")
         tags = {"tuner.outcome": entry.state, "tuner.reason": reason, **scoring}
         metrics = {"device_seconds": entry.device_seconds, "rungs": float(entry.rung)}
-        self._tracker.finish_trial(run, _STATUS[entry.state], metrics, tags)
+        self.tracker.finish_trial(run, _STATUS[entry.state], metrics, tags)
 
 
 def metrics_of(record: Record) -> dict[str, float]:

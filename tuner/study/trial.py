@@ -15,11 +15,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from methods.criteria.evidence import gather_evidence
-from methods.criteria.registry import get_criterion
 from torch import Tensor
 
 from methods.contract import Context, Diverged, Precision, Progress, Scoring, TrialData
+from methods.criteria.evidence import gather_evidence
+from methods.criteria.registry import get_criterion
 from methods.hyperparameter import Value
 from methods.registry import get_method
 from tuner.study.arrays import StudyArrays
@@ -149,7 +149,7 @@ class Bench:
         self.criteria = [get_criterion(name) for name in spec.criteria]
         self.leading = get_criterion(spec.leading)
         self.scoring = get_criterion(SCORING_CRITERION)
-        self.synthetic = arrays.synthetic_set().to(context.device)
+        self.synthetic = arrays.synthetic_set(context.device)
         count = min(EMBEDDED_IMAGES, len(data.train))
         method = get_method(spec.method)
         self.clean, self.corrupted = method.corrupt(
@@ -161,10 +161,10 @@ class Bench:
             progress.detector,
             self.clean,
             self.corrupted,
-            self.data.held_out,
-            self.data.test,
-            self.synthetic,
-            self.spec.grid,
+            held_out=self.data.held_out,
+            test=self.data.test,
+            synthetic=self.synthetic,
+            grid=self.spec.grid,
         )
         verdict = judge(evidence, self.criteria, self.leading, self.scoring)
         record = {

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from methods.criteria.registry import criterion_names, get_criterion
-from methods.criteria.synthetic import build_synthetic
 
 from methods.contract import Detector, TrialData, stream_seed
 from methods.criteria.contract import Criterion
+from methods.criteria.defects import build_synthetic
+from methods.criteria.registry import criterion_names, get_criterion
 from methods.registry import get_method
 from search_spaces.loader import load_search_space
 from tuner.data import Prepared, Split, load_textures, prepare, split

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 from typing import Any
+
+
+def as_result(record: dict[str, Any]) -> dict[str, Any]:
+    """A record as Ray carries it: as text, because Ray takes nested results apart."""
+    return {"rung": record["rung"], "record": json.dumps(record)}
 
 
 def run_in_process(config: dict[str, Any], box: dict[str, Any]) -> None:
@@ -20,7 +26,7 @@ def run_in_process(config: dict[str, Any], box: dict[str, Any]) -> None:
     device = torch.device("cuda" if resources.gpus and torch.cuda.is_available() else "cpu")
     spec = TrialSpec(**config["spec"])
     for record in conduct(spec, ray.get(box["arrays"]), Runtime(device=device)):
-        tune.report({"rung": record["rung"], "record": record})
+        tune.report(as_result(record))
 
 
 def run_in_workers(config: dict[str, Any], box: dict[str, Any]) -> None:
@@ -71,7 +77,7 @@ def worker_loop(config: dict[str, Any]) -> None:
     )
     spec = TrialSpec(**config["spec"])
     for record in conduct(spec, ray.get(box["arrays"]), runtime):
-        ray.train.report({"rung": record["rung"], "record": record})
+        ray.train.report(as_result(record))
 
 
 def mean_over_ranks(tensor: Any) -> Any:

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import torch
+
 from tuner.study.arrays import StudyArrays
 from tuner.study.conductor import Conductor
 from tuner.study.trial import Runtime, conduct
 
 
-def run_here(conductor: Conductor, arrays: StudyArrays, runtime: Runtime | None = None) -> None:
-    """Conduct a study to the end of its budget. KeyboardInterrupt leaves the trial running in
-    the ledger, to be resumed."""
+def run_here(conductor: Conductor, arrays: StudyArrays, cpus: float, gpus: float) -> None:
+    """Conduct a study to the end of its budget.
+
+    KeyboardInterrupt passes through and leaves the trial running in the ledger, to be resumed.
+    """
+    torch.set_num_threads(max(1, int(cpus)))
+    runtime = Runtime(device=torch.device("cuda" if gpus else "cpu"))
     while (spec := conductor.next()) is not None:
-        for record in conduct(spec, arrays, runtime or Runtime()):
+        for record in conduct(spec, arrays, runtime):
             if not conductor.report(spec.number, record):
                 break
         else:

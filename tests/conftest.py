@@ -1,0 +1,82 @@
+"""What tests share: small data in a folder of their own, and the command line as users run it."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+TINY = ["--size", "32", "--set", "steps=8", "--set", "width=4", "--set", "batch_size=4"]
+
+Run = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty folder for the state of tuner."""
+    folder = tmp_path / "home"
+    monkeypatch.setenv("TUNER_HOME", str(folder))
+    return folder
+
+
+@pytest.fixture
+def tuner(home: Path) -> Run:
+    """Runs the command line in a process of its own; `check=False` allows a failure."""
+
+    def run(
+        *arguments: str, check: bool = True, **options: Any
+    ) -> subprocess.CompletedProcess[str]:
+        command = [str(Path(sys.executable).parent / "tuner"), *arguments]
+        done = subprocess.run(
+            command, capture_output=True, text=True, check=False, timeout=500, **options
+        )
+        if check and done.returncode:
+            raise AssertionError(f"{arguments} ended with {done.returncode}\n{done.stderr}")
+        return done
+
+    return run
+
+
+def json_of(done: subprocess.CompletedProcess[str]) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads(done.stdout)
+    return content
+
+
+def textured(rng: np.random.Generator, defect: bool = False) -> np.ndarray:
+    """A 40 x 40 grey surface with stripes; with a dark blot where `defect`."""
+    rows, columns = np.mgrid[:40, :40]
+    surface = 128 + 30 * np.sin(columns / 3 + rng.uniform(0, 6)) + rng.normal(0, 6, (40, 40))
+    if defect:
+        y, x = rng.integers(8, 32, 2)
+        surface[(rows - y) ** 2 + (columns - x) ** 2 < 25] -= 90
+    return surface.clip(0, 255).astype(np.uint8)
+
+
+def write_mvtec(root: Path, *, normals: int = 12, good: int = 6, bad: int = 6) -> Path:
+    """A category `part` in MVTec AD's layout; returns the data folder."""
+    rng = np.random.default_rng(5)
+    for folder, count, defect in (
+        ("train/good", normals, False),
+        ("test/good", good, False),
+        ("test/blot", bad, True),
+    ):
+        target = root / "part" / folder
+        target.mkdir(parents=True)
+        for index in range(count):
+            Image.fromarray(textured(rng, defect)).save(target / f"{index:03d}.png")
+    masks = root / "part" / "ground_truth" / "blot"
+    masks.mkdir(parents=True)
+    for index in range(bad):
+        image = np.asarray(Image.open(root / "part" / "test" / "blot" / f"{index:03d}.png"))
+        Image.fromarray(((image < 70) * 255).astype(np.uint8)).save(masks / f"{index:03d}_mask.png")
+    return root

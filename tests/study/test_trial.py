@@ -1,0 +1,153 @@
+"""A trial by itself: records, checkpoints, failures, and the same numbers however it is run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from methods.contract import Context, Diverged, Progress, TrialData
+from methods.criteria.defects import build_synthetic
+from methods.criteria.registry import criterion_names
+from methods.registry import _METHODS, get_method
+from search_spaces.loader import load_search_space
+from tuner.study.arrays import StudyArrays, pack_synthetic
+from tuner.study.files import TrialFiles
+from tuner.study.space import build_space
+from tuner.study.trial import Runtime, TrialSpec, conduct
+
+
+@pytest.fixture(scope="module")
+def arrays() -> StudyArrays:
+    rng = np.random.default_rng(0)
+    stripes = 128 + 60 * np.sin(np.arange(32) / 2)
+
+    def images(count: int) -> np.ndarray:
+        noisy = stripes + rng.normal(0, 12, (count, 3, 32, 32))
+        return noisy.clip(0, 255).astype(np.uint8)
+
+    train, held_out, test = images(16), images(6), images(10)
+    test[:4, :, 8:16, 8:16] //= 3
+    generator = torch.Generator().manual_seed(0)
+    synthetic = build_synthetic(
+        torch.from_numpy(held_out), torch.from_numpy(test), generator, exclude=frozenset()
+    )
+    return StudyArrays(train, held_out, test, pack_synthetic(synthetic))
+
+
+@pytest.fixture
+def spec(tmp_path: Path) -> TrialSpec:
+    space = build_space(
+        get_method("fae"),
+        load_search_space("fae"),
+        "cpu",
+        {"steps": 12, "width": 4, "batch_size": 4},
+    )
+    return TrialSpec(
+        number=0,
+        method="fae",
+        hyperparameters=space.complete(space.defaults),
+        grid=space.grid,
+        criteria=criterion_names(),
+        leading="synthetic_validation",
+        seed=3,
+        rungs=3,
+        folder=str(tmp_path / "0000"),
+    )
+
+
+def timeless(record: Mapping[str, Any]) -> dict[str, Any]:
+    return {k: v for k, v in record.items() if not k.endswith("seconds")}
+
+
+def test_a_record_at_each_rung_with_every_criterion(spec: TrialSpec, arrays: StudyArrays) -> None:
+    records = list(conduct(spec, arrays, Runtime()))
+    assert [record["rung"] for record in records] == [1, 2, 3]
+    for record in records:
+        assert set(record["criteria"]) == set(criterion_names())
+        assert record["scoring"] == dict(spec.grid[record["setting"]])
+        assert record["seconds"] >= record["train_seconds"] > 0
+    files = TrialFiles(Path(spec.folder))
+    assert files.records() == records
+    assert files.scores()["test"].shape == (len(spec.grid), len(arrays.test))
+
+
+def test_kept_weights_give_the_kept_scores(spec: TrialSpec, arrays: StudyArrays) -> None:
+    list(conduct(spec, arrays, Runtime()))
+    files = TrialFiles(Path(spec.folder))
+    detector = get_method("fae").restore(spec.hyperparameters, files.weights())
+    data = arrays.trial_data()
+    scores = detector.grid_scores(data.test.float() / 255, spec.grid)
+    torch.testing.assert_close(
+        scores.float(), torch.from_numpy(files.scores()["test"]), rtol=1e-4, atol=1e-6
+    )
+
+
+def test_an_interrupted_trial_goes_on_as_if_nothing_had_happened(
+    spec: TrialSpec, arrays: StudyArrays, tmp_path: Path
+) -> None:
+    whole = list(conduct(spec, arrays, Runtime()))
+    part = replace(spec, folder=str(tmp_path / "part"))
+    running = conduct(part, arrays, Runtime())
+    first = [next(running), next(running)]
+    running.close()
+    # The ledger heard of rung 1 only, so the second is told again, from the files.
+    rest = list(conduct(replace(part, after_rung=1), arrays, Runtime()))
+    assert [record["rung"] for record in rest] == [2, 3]
+    assert rest[0] == first[1]
+    assert [timeless(r) for r in [first[0], *rest]] == [timeless(r) for r in whole]
+    assert rest[-1]["seconds"] > first[1]["seconds"]
+
+
+class Broken:
+    """A method that fails in a chosen way at its second rung."""
+
+    error: BaseException = Diverged("the loss is nan at step 7")
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(get_method("fae"), name)
+
+    def fit(
+        self, data: TrialData, hyperparameters: Mapping[str, Any], context: Context
+    ) -> Iterator[Progress]:
+        for progress in get_method("fae").fit(data, hyperparameters, context):
+            if progress.rung == 2:
+                raise self.error
+            yield progress
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (Diverged("the loss is nan at step 7"), "diverged: the loss is nan at step 7"),
+        (MemoryError("no room"), "out of memory: no room"),
+        (torch.OutOfMemoryError("CUDA out of memory.\nTried..."), "out of memory: CUDA out of"),
+        (ZeroDivisionError("division by zero"), "ZeroDivisionError: division by zero"),
+    ],
+)
+def test_a_failure_is_a_record_with_its_reason(
+    spec: TrialSpec,
+    arrays: StudyArrays,
+    monkeypatch: pytest.MonkeyPatch,
+    error: Exception,
+    reason: str,
+) -> None:
+    broken = Broken()
+    broken.error = error
+    monkeypatch.setitem(_METHODS, "broken", broken)  # type: ignore[arg-type]
+    records = list(conduct(replace(spec, method="broken"), arrays, Runtime()))
+    assert records[0]["rung"] == 1
+    assert records[-1]["failed"].startswith(reason)
+
+
+def test_arrays_of_an_object_store_are_not_copied(arrays: StudyArrays) -> None:
+    frozen = arrays.train.copy()
+    frozen.setflags(write=False)
+    tensor: Tensor = replace(arrays, train=frozen).trial_data().train
+    assert tensor.data_ptr() == frozen.ctypes.data

@@ -1,0 +1,111 @@
+"""A study in a nutshell: no images, no training, a clock that tests move."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from methods.criteria.contract import Criterion, Evidence
+from search_spaces.loader import Choice, Range
+from tuner.study.budget import Budget
+from tuner.study.conductor import Conductor, Terms
+from tuner.study.ledger import Ledger
+from tuner.study.space import MethodSpace
+from tuner.study.trial import TrialSpec
+
+
+def _nothing(evidence: Evidence) -> torch.Tensor:
+    return torch.zeros(1, dtype=torch.float64)
+
+
+QUALITY = Criterion("quality", "Quality", "maximize", "a toy", True, _nothing)
+COST = Criterion("cost", "Cost", "minimize", "a toy", True, _nothing)
+
+SPACE = MethodSpace(
+    method="toy",
+    drawn={"rate": Range(0.0, 1.0), "kind": Choice(("a", "b")), "depth": Range(1, 4, integer=True)},
+    fixed={"steps": 10},
+    defaults={"rate": 0.5, "kind": "a", "depth": 2},
+    grid=({"pooling": "max"},),
+    default_setting=0,
+)
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def blank(**changes: Any) -> TrialSpec:
+    values: dict[str, Any] = {
+        "number": -1,
+        "method": "",
+        "hyperparameters": {},
+        "grid": (),
+        "criteria": ["quality"],
+        "leading": "quality",
+        "seed": 0,
+        "rungs": 4,
+        "folder": "",
+    }
+    return TrialSpec(**{**values, **changes})
+
+
+def make_ledger(folder: Path, *, resume: bool = False, seed: int = 0, **options: Any) -> Ledger:
+    values: dict[str, Any] = {"random_trials": 3, "reduction": 2, **options}
+    return Ledger.create(
+        f"sqlite:///{folder / 'ledger.db'}",
+        "toy-study",
+        values.pop("directions", ["maximize"]),
+        values.pop("spaces", [SPACE]),
+        seed=seed,
+        resume=resume,
+        **values,
+    )
+
+
+def make_conductor(
+    ledger: Ledger, budget: str = "5", clock: Clock | None = None, **changes: Any
+) -> Conductor:
+    terms: dict[str, Any] = {
+        "budget": Budget.parse(budget),
+        "objectives": [QUALITY],
+        "random_trials": 3,
+        "rungs": 4,
+        "blank": blank(),
+        "folder": lambda number: f"trials/{number}",
+    }
+    observers = changes.pop("observers", ())
+    return Conductor(ledger, [SPACE], Terms(**{**terms, **changes}), observers, clock or Clock())
+
+
+def record(number: int, rung: int, quality: float | None, seconds: float = 1.0) -> dict[str, Any]:
+    return {
+        "number": number,
+        "rung": rung,
+        "criteria": {"quality": quality, "cost": quality},
+        "setting": 0,
+        "scoring": {"pooling": "max"},
+        "train_loss": 1.0,
+        "seconds": seconds * rung,
+        "train_seconds": seconds * rung,
+        "device_seconds": seconds * rung,
+    }
+
+
+def play(conductor: Conductor, quality: Any, clock: Clock | None = None) -> list[int]:
+    """Run trials one by one until the conductor gives none; `quality(spec, rung)` is the value."""
+    numbers = []
+    while (spec := conductor.next()) is not None:
+        numbers.append(spec.number)
+        for rung in range(spec.after_rung + 1, spec.rungs + 1):
+            if clock is not None:
+                clock.now += 1.0
+            if not conductor.report(spec.number, record(spec.number, rung, quality(spec, rung))):
+                break
+    return numbers
