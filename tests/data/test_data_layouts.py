@@ -27,6 +27,14 @@ def test_a_single_mvtec_category_is_recognised(mvtec: Path) -> None:
     assert counts(mvtec / "nut", "nut") == (6, 7)
 
 
+def test_a_location_means_the_same_from_anywhere(
+    mvtec: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(mvtec)
+    assert open_source("nut").location == str(mvtec / "nut")
+    assert open_source(".").categories() == ["nut"]
+
+
 def test_visa_is_recognised_by_its_split_file(visa: Path) -> None:
     source = open_source(str(visa))
     assert (source.layout, source.categories()) == ("visa", ["candle", "pcb1"])

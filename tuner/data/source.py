@@ -47,7 +47,7 @@ class Source(Protocol):
 
     @property
     def location(self) -> str:
-        """What the user typed (an S3 URL in its plain form)."""
+        """`demo`, an absolute path, or an S3 URL: it means the same from anywhere."""
         ...
 
     @property

@@ -21,7 +21,7 @@ class Tree(Protocol):
 
     @property
     def location(self) -> str:
-        """What the user typed, or the URL."""
+        """The absolute path of a folder, or the URL: it means the same from anywhere."""
         ...
 
     @property
@@ -72,7 +72,7 @@ def open_folder(location: str) -> FolderTree:
         raise DataError(f"folder {location} may not be read; ask for read permission on it")
     root = Path(os.path.abspath(root))
     files, folders = _walk(root)
-    return FolderTree(location, root.name, files, folders, root)
+    return FolderTree(str(root), root.name, files, folders, root)
 
 
 def _walk(root: Path) -> tuple[tuple[str, ...], frozenset[str]]:

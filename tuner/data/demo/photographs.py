@@ -17,7 +17,7 @@ WINDOW = 172.0
 """Side of a window in pixels of the photograph (512 x 512)."""
 
 _BORDER = 296
-_CONTRAST = {"gravel": 0.5, "brick": 1.0, "grass": 0.55}
+_CONTRAST = {"gravel": 0.4, "brick": 1.0, "grass": 0.55}
 """Of the photograph, as if taken in softer light: at full contrast defects drown in it."""
 
 _DARK = {
