@@ -41,7 +41,10 @@ import sys
 from pathlib import Path
 import tests.registry.toys
 from tuner.registry import register_winner
+import mlflow
 uri, run, folder = sys.argv[1:]
+print("ready", flush=True)
+sys.stdin.readline()
 print(register_winner(uri, run, Path(folder), "raced", {}).version)
 """
 
@@ -60,6 +63,7 @@ def run_of(store, number: int) -> str:
 def fresh(code: str, uri: str, *arguments: object) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [sys.executable, "-c", code, *map(str, arguments)],
+        stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -162,6 +166,10 @@ def test_two_processes_at_once_get_a_version_each(store, tmp_path):
         fresh(RACER, store[1].uri, store[1].uri, run, tmp_path / str(index))
         for index, run in enumerate(runs)
     ]
+    assert [process.stdout.readline() for process in processes] == ["ready\n"] * 2
+    for process in processes:
+        process.stdin.write("go\n")
+        process.stdin.flush()
     versions = []
     for process in processes:
         out, errors = process.communicate(timeout=120)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import socket
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -14,12 +13,13 @@ from tuner.tracking import Tracker, default_artifacts, default_uri
 from tuner.tracking.store import make_client, sqlite_path
 
 STARTER = """
-import sys, time
+import sys
 from pathlib import Path
 from tuner.tracking import Tracker, default_artifacts, default_uri
-home, name, start = Path(sys.argv[1]), sys.argv[2], float(sys.argv[3])
+home, name = Path(sys.argv[1]), sys.argv[2]
 import mlflow
-time.sleep(max(0.0, start - time.time()))
+print("ready", flush=True)
+sys.stdin.readline()
 tracker = Tracker(default_uri(home), default_artifacts(home), "shared")
 parent = tracker.start_study(name, {}, {"a": 1})
 for number in range(3):
@@ -43,14 +43,13 @@ def shared(home: Path, **options) -> Tracker:
 
 
 def test_two_processes_start_at_once_on_a_fresh_store(home):
-    start = str(time.time() + 5)
     command = [sys.executable, "-W", "ignore", "-c", STARTER, str(home)]
-    processes = [
-        subprocess.Popen(
-            [*command, name, start], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-        )
-        for name in ("one", "two")
-    ]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    processes = [subprocess.Popen([*command, name], text=True, **pipes) for name in ("one", "two")]
+    assert [process.stdout.readline() for process in processes] == ["ready\n"] * 2
+    for process in processes:
+        process.stdin.write("go\n")
+        process.stdin.flush()
     for process in processes:
         out, err = process.communicate(timeout=120)
         assert process.returncode == 0, err
