@@ -32,7 +32,7 @@ class TextureSettings:
     texture_self_share: float = 0.2
     texture_procedural_share: float = 0.2
     texture_constant_share: float = 0.1
-    texture_saturation: float = 1.0
+    texture_saturation: float = 0.5
 
     def source_shares(self, pool: bool) -> tuple[float, float, float, float]:
         """Weights of `SOURCES`; without a pool its part falls to the formulas."""
