@@ -31,11 +31,11 @@ def mse(images: Tensor, reconstruction: Tensor) -> Tensor:
     return (images - reconstruction).square_().mean(1)
 
 
-def gaussian_weights(size: int, sigma: float) -> list[float]:
+def gaussian_weights(size: int, sigma: float) -> tuple[float, ...]:
     """`size` weights of a Gaussian around the middle, summing to 1."""
     middle = size // 2
     raw = [math.exp(-((i - middle) ** 2) / (2 * sigma**2)) for i in range(size)]
-    return [value / sum(raw) for value in raw]
+    return tuple(value / sum(raw) for value in raw)
 
 
 def ssim(images: Tensor, reconstruction: Tensor) -> Tensor:
@@ -53,15 +53,17 @@ def ssim(images: Tensor, reconstruction: Tensor) -> Tensor:
     size = min(SSIM_WINDOW, 2 * min(images.shape[-2:]) - 1)
     weights = gaussian_weights(size, SSIM_SIGMA)
     total, difference = images + reconstruction, images - reconstruction
-    moments = torch.stack((total, difference, total.square(), difference.square()))
-    for dim in (-2, -1):
-        moments = weighted_window(moments, weights, dim)
-    mean_total, mean_difference, square_total, square_difference = moments.unbind(0)
+    mean_total, mean_difference, square_total, square_difference = (
+        weighted_window(part, weights)
+        for part in (total, difference, total.square(), difference.square())
+    )
     a, b = mean_total.square(), mean_difference.square()
-    c, d = (square_total - a).clamp(min=0), (square_difference - b).clamp(min=0)
-    above = (a - b + 2 * SSIM_C1) * (c - d + 2 * SSIM_C2)
-    below = (a + b + 2 * SSIM_C1) * (c + d + 2 * SSIM_C2)
-    return ((1 - (above / below).mean(1)) / 2).clamp(0, 1)
+    # Sums in place are safe for gradients too; the constants go where both fractions take them.
+    c, d = square_total.sub_(a).add_(2 * SSIM_C2), square_difference.sub_(b)
+    a.add_(2 * SSIM_C1)
+    above = (a - b) * (c - d)
+    similarity = above / (a.add_(b) * c.add_(d))
+    return ((1 - similarity.mean(1)) / 2).clamp(0, 1)
 
 
 def _sort3(a: Tensor, b: Tensor, c: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -71,13 +73,12 @@ def _sort3(a: Tensor, b: Tensor, c: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def _replicate(maps: Tensor) -> Tensor:
-    """One pixel more on every side, the border repeated."""
-    maps = torch.cat((maps[..., :1, :], maps, maps[..., -1:, :]), -2)
-    return torch.cat((maps[..., :1], maps, maps[..., -1:]), -1)
+    """One pixel more on every side of `[P, B, H, W]`, the border repeated."""
+    return F.pad(maps, (1, 1, 1, 1), mode="replicate")
 
 
 def median_filter(maps: Tensor) -> Tensor:
-    """3 x 3 median of `[..., H, W]`, borders repeated.
+    """3 x 3 median of `[P, B, H, W]`, borders repeated.
 
     Columns of three are sorted once and shared by three windows: the median of nine is the median
     of (largest of the lows, median of the middles, smallest of the highs).
@@ -97,7 +98,7 @@ def _median3(a: Tensor, b: Tensor, c: Tensor) -> Tensor:
 
 
 def gradient_magnitude(maps: Tensor) -> Tensor:
-    """Magnitude of the Prewitt gradient (weights 1/3) of `[..., H, W]`, borders repeated."""
+    """Magnitude of the Prewitt gradient (weights 1/3) of `[P, B, H, W]`, borders repeated."""
     padded = _replicate(maps)
     rows = (padded[..., :-2, :] + padded[..., 1:-1, :]).add_(padded[..., 2:, :])
     horizontal = rows[..., 2:] - rows[..., :-2]
@@ -132,8 +133,8 @@ def gms(images: Tensor, reconstruction: Tensor) -> Tensor:
 def msgms(images: Tensor, reconstruction: Tensor) -> Tensor:
     """Mean of the GMS error over up to four scales (Zavrtanik et al., RIAD); in [0, 1].
 
-    Each scale halves the grey pair by 2 x 2 means; errors are brought back to full size
-    bilinearly. Scales whose shorter side would be under 4 pixels are left out, the first never.
+    Each scale halves the grey pair by 2 x 2 means; errors are brought back bilinearly, one scale
+    at a time. Scales whose shorter side would be under 4 pixels are left out, the first never.
     """
     return gradient_errors(images, reconstruction)[1]
 
@@ -141,14 +142,22 @@ def msgms(images: Tensor, reconstruction: Tensor) -> Tensor:
 def gradient_errors(images: Tensor, reconstruction: Tensor) -> tuple[Tensor, Tensor]:
     """`gms` and `msgms` at once: the first is one scale of the second."""
     grey = _grey(images, reconstruction)
-    single = _gradient_error(grey)
-    total, scales = single.clone(), 1
-    while scales < MSGMS_SCALES and min(grey.shape[-2:]) >= 2 * MSGMS_SMALLEST:
+    errors = [_gradient_error(grey)]
+    while len(errors) < MSGMS_SCALES and min(grey.shape[-2:]) >= 2 * MSGMS_SMALLEST:
         grey = F.avg_pool2d(grey, 2)
-        error = _gradient_error(grey)[:, None]
-        total += F.interpolate(error, single.shape[-2:], mode="bilinear", align_corners=False)[:, 0]
-        scales += 1
-    return single, total.div_(scales)
+        errors.append(_gradient_error(grey))
+    total = errors[-1]
+    # Up through the pyramid rather than each scale straight to full size: a quarter of the cost.
+    for error in reversed(errors[:-1]):
+        total = error + _enlarge(total, error.shape[-2:])
+    return errors[0], total / len(errors)
+
+
+def _enlarge(maps: Tensor, size: torch.Size) -> Tensor:
+    enlarged = F.interpolate(
+        maps[:, None], [int(n) for n in size], mode="bilinear", align_corners=False
+    )
+    return enlarged[:, 0]
 
 
 DISCREPANCIES: dict[str, Discrepancy] = {"mse": mse, "ssim": ssim, "gms": gms, "msgms": msgms}

@@ -60,9 +60,14 @@ SCORING: tuple[Hyperparameter, ...] = (
 )
 
 # Images are scored in parts small enough that the maps of one part stay in the processor's cache.
-_PART_PIXELS = 1 << 17
+_PART_PIXELS = 1 << 16
 
+# Discrepancy, smoothing passes, filter side in pixels; and the pooling.
 Smoothing = tuple[str, int, int]
+Plan = tuple[str, int, int, str]
+
+_MOST_PLANS = 4096
+_PLANS: dict[tuple[str, int], Plan] = {}
 
 
 def maps(images: Tensor, reconstruction: Tensor, scoring: Scoring) -> Tensor:
@@ -132,14 +137,20 @@ def _checked(images: Tensor, reconstruction: Tensor) -> tuple[Tensor, Tensor]:
     return tuple(x.detach().to(kind).clamp(0, 1).contiguous() for x in (images, reconstruction))  # type: ignore[return-value]
 
 
-def _plan(scoring: Scoring, shape: Sequence[int]) -> tuple[str, int, int, str]:
-    """Discrepancy, passes, kernel in pixels, pooling; what changes nothing in one normal form."""
-    full = complete(SCORING, scoring)
-    passes = int(full["smoothing_passes"])
-    size = kernel_pixels(float(full["smoothing_size"]), shape[0], shape[1])
-    if passes == 0 or size == 1:
-        passes, size = 0, 1
-    return str(full["discrepancy"]), passes, size, str(full["pooling"])
+def _plan(scoring: Scoring, shape: Sequence[int]) -> Plan:
+    """The setting completed, checked and in one normal form."""
+    # A detector scores a few images at a time and asks for the same settings again and again.
+    key = (repr(sorted(scoring.items())), min(shape))
+    if key not in _PLANS:
+        full = complete(SCORING, scoring)
+        passes = int(full["smoothing_passes"])
+        size = kernel_pixels(float(full["smoothing_size"]), shape[0], shape[1])
+        if passes == 0 or size == 1:
+            passes, size = 0, 1
+        if len(_PLANS) >= _MOST_PLANS:
+            _PLANS.clear()
+        _PLANS[key] = (str(full["discrepancy"]), passes, size, str(full["pooling"]))
+    return _PLANS[key]
 
 
 def _raw(names: Iterable[str], images: Tensor, reconstruction: Tensor) -> dict[str, Tensor]:
@@ -167,7 +178,7 @@ def _fill(
     result: Tensor,
     images: Tensor,
     reconstruction: Tensor,
-    plans: Sequence[tuple[str, int, int, str]],
+    plans: Sequence[Plan],
 ) -> None:
     """Write the scores `[S, b]` of one part of the images."""
     poolings: dict[Smoothing, set[str]] = {}
@@ -175,6 +186,15 @@ def _fill(
         poolings.setdefault((name, passes, size), set()).add(pooling)
     raw = _raw((name for name, _, _ in poolings), images, reconstruction)
     smoothed = _smoothed(raw, poolings)
-    pooled = {key: pool_all(smoothed[key], names) for key, names in poolings.items()}
+    # Maps that are pooled alike are pooled in one go, which is what makes small parts affordable.
+    alike: dict[frozenset[str], list[Smoothing]] = {}
+    for key, names in poolings.items():
+        alike.setdefault(frozenset(names), []).append(key)
+    pooled: dict[tuple[Smoothing, str], Tensor] = {}
+    for together, keys in alike.items():
+        stack = torch.cat([smoothed[key] for key in keys])
+        for pooling, values in pool_all(stack, together).items():
+            parts = values.view(len(keys), -1)
+            pooled.update({(key, pooling): part for key, part in zip(keys, parts, strict=True)})
     for row, (name, passes, size, pooling) in enumerate(plans):
-        result[row] = pooled[name, passes, size][pooling]
+        result[row] = pooled[(name, passes, size), pooling]

@@ -5,11 +5,17 @@
 - `max`: the single largest pixel;
 - `topk`: mean of the largest 0.5 % of pixels, at least one;
 - `topk_relative`: `topk` minus the median of the same map. What lifts an image's whole map (other
-  light, other material) cancels, a local defect remains; it may be negative only by rounding.
+  light, other material) cancels, a local defect remains.
+
+The median is that of all pixels in a map of up to 1024, and of 512 fixed pixels, evenly scattered,
+in a larger one: neighbouring pixels of a discrepancy map say nearly the same, and the median of
+every pixel would cost as much as all the rest of a scoring grid. For independent pixels its error
+is 6 % of the map's standard deviation, for a smoothed map much less.
 """
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Collection
 
@@ -19,6 +25,8 @@ from torch import Tensor
 
 POOLINGS = ("sum", "max", "topk", "topk_relative")
 TOP_SHARE = 0.005
+ALL_PIXELS = 1024
+SCATTERED_PIXELS = 512
 _GROUP = 16
 
 
@@ -43,10 +51,31 @@ def largest(values: Tensor, count: int) -> Tensor:
     return candidates.reshape(rows, -1).topk(count, 1, sorted=False).values
 
 
-def median(values: Tensor) -> Tensor:
-    """Median of each row of `[R, N]` (the lower one of an even number): `[R]`, exact."""
+@functools.lru_cache(maxsize=64)
+def scattered(height: int, width: int) -> Tensor:
+    """Flat indices of `SCATTERED_PIXELS` pixels, even but without rows and columns: `[P]`.
+
+    Roberts's additive sequence of the plastic number; a regular lattice could fall into step with
+    a patterned surface.
+    """
+    steps = torch.arange(SCATTERED_PIXELS, dtype=torch.float64)
+    plastic = 1.32471795724474602596
+    rows = (0.5 + steps / plastic) % 1 * height
+    columns = (0.5 + steps / plastic**2) % 1 * width
+    return rows.long() * width + columns.long()
+
+
+def background(maps: Tensor) -> Tensor:
+    """The level of most of each map `[R, H, W]`: `[R]`, see the module's note on the median.
+
+    The lower one of the two middle values of an even number of pixels.
+    """
+    values = maps.flatten(1)
+    if values.shape[1] > ALL_PIXELS:
+        chosen = scattered(int(maps.shape[1]), int(maps.shape[2]))
+        values = values.index_select(1, chosen.to(values.device))
     rank = (values.shape[1] - 1) // 2
-    if values.device.type == "cpu" and not values.requires_grad:
+    if values.device.type == "cpu":
         # numpy's vectorised partition is twice as fast as kthvalue
         return torch.from_numpy(np.partition(values.numpy(), rank, axis=1)[:, rank].copy())
     return values.kthvalue(rank + 1, 1).values
@@ -73,7 +102,7 @@ def pool_all(maps: Tensor, names: Collection[str]) -> dict[str, Tensor]:
         if "topk" in names:
             pooled["topk"] = top
         if "topk_relative" in names:
-            pooled["topk_relative"] = top - median(flat)
+            pooled["topk_relative"] = top - background(maps)
     return pooled
 
 

@@ -26,10 +26,8 @@ def mean_filter(maps: Tensor, size: int) -> Tensor:
         raise ValueError(f"the filter size is {size}, but must be an odd number of pixels >= 1")
     if size == 1:
         return maps
-    radius = size // 2
-    rows = window_sum(reflect_pad(maps, radius, -2), size, -2)
-    both = window_sum(reflect_pad(rows, radius, -1), size, -1)
-    return both.mul_(1.0 / (size * size))
+    rows = window_sum(reflect_pad(maps, size // 2), size, -2)
+    return window_sum(rows, size, -1).mul_(1.0 / (size * size))
 
 
 def smooth(maps: Tensor, passes: int, size: int) -> Tensor:

@@ -1,47 +1,82 @@
 """Separable sliding windows on `[..., H, W]` maps with mirrored borders.
 
-Written as additions of shifted slices: on a processor that is several times faster than a pooling
-or convolution call with one channel, and unlike a running sum it loses no digits.
+Additions of shifted slices and products with banded matrices: on a processor either is several
+times faster than a pooling or convolution call with one channel, and unlike running sums they lose
+no digits.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import functools
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
+_BLOCK = 64
+_TOO_SHORT = (
+    "a window of {} pixels needs a side of at least {} to mirror, got {}; use a smaller window"
+)
 
-def reflect_pad(maps: Tensor, radius: int, dim: int) -> Tensor:
-    """Mirror `radius` pixels at both ends of `dim`, the border pixel itself not repeated.
 
-    Raises ValueError where the side is too short to mirror that many pixels.
+def reflect_pad(maps: Tensor, radius: int) -> Tensor:
+    """Mirror `radius` pixels on all four sides, the border pixel itself not repeated.
+
+    Raises ValueError where a side is too short to mirror that many pixels.
     """
-    side = maps.shape[dim]
+    side = min(maps.shape[-2:])
     if radius >= side:
-        raise ValueError(
-            f"a window of {2 * radius + 1} pixels needs a side of at least {radius + 1} to mirror, "
-            f"got {side}; use a smaller window"
-        )
+        raise ValueError(_TOO_SHORT.format(2 * radius + 1, radius + 1, side))
     if radius == 0:
         return maps
-    before = maps.narrow(dim, 1, radius).flip(dim)
-    after = maps.narrow(dim, side - 1 - radius, radius).flip(dim)
-    return torch.cat((before, maps, after), dim)
+    flat = maps.reshape(-1, *maps.shape[-2:])
+    padded = F.pad(flat, (radius, radius, radius, radius), mode="reflect")
+    return padded.view(*maps.shape[:-2], *padded.shape[-2:])
 
 
-def weighted_window(maps: Tensor, weights: Sequence[float], dim: int) -> Tensor:
-    """Correlate one axis with an odd number of weights, mirrored at the border."""
-    side = maps.shape[dim]
-    padded = reflect_pad(maps, len(weights) // 2, dim)
-    total = padded.narrow(dim, 0, side) * weights[0]
-    for offset, weight in enumerate(weights[1:], start=1):
-        total.add_(padded.narrow(dim, offset, side), alpha=weight)
-    return total
+def weighted_window(maps: Tensor, weights: tuple[float, ...]) -> Tensor:
+    """Correlate both axes of `[..., H, W]` with an odd number of weights, borders mirrored.
+
+    Done by products with banded matrices that hold weights and mirror alike, in blocks of rows and
+    of columns: many weights cost hardly more than few, and little memory is moved.
+    """
+    height, width = maps.shape[-2:]
+    flat = maps.reshape(-1, height, width)
+    rows = [
+        torch.matmul(matrix.to(flat), flat[:, low:high])
+        for low, high, matrix in _blocks(height, weights)
+    ]
+    flat = rows[0] if len(rows) == 1 else torch.cat(rows, 1)
+    flat = flat.reshape(-1, width)
+    columns = [
+        torch.mm(flat[:, low:high], matrix.to(flat).T)
+        for low, high, matrix in _blocks(width, weights)
+    ]
+    flat = columns[0] if len(columns) == 1 else torch.cat(columns, 1)
+    return flat.view(maps.shape)
+
+
+@functools.lru_cache(maxsize=64)
+def _blocks(side: int, weights: tuple[float, ...]) -> list[tuple[int, int, Tensor]]:
+    """For blocks of outputs along a side: first and last input, and the matrix between them."""
+    radius = len(weights) // 2
+    if radius >= side:
+        raise ValueError(_TOO_SHORT.format(len(weights), radius + 1, side))
+    whole = torch.zeros(side, side, dtype=torch.float64)
+    for output in range(side):
+        for offset, weight in enumerate(weights):
+            place = abs(output + offset - radius)
+            whole[output, min(place, 2 * (side - 1) - place)] += weight
+    blocks = []
+    for start in range(0, side, _BLOCK):
+        stop = min(side, start + _BLOCK)
+        low, high = max(0, start - radius), min(side, stop + radius)
+        blocks.append((low, high, whole[start:stop, low:high].clone()))
+    return blocks
 
 
 def window_sum(maps: Tensor, size: int, dim: int) -> Tensor:
-    """Sums over `size` neighbours along one axis; shorter by `size - 1`, no border treatment.
+    """Sums over `size` neighbours along one axis; shorter by `size - 1`.
 
     Sums of 1, 2, 4, ... neighbours are built from one another, so that a window costs about
     `2 log2(size)` additions.
