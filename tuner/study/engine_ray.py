@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -98,14 +99,15 @@ class LedgerScheduler(FIFOScheduler):
 
 def reason_of(trial: Any) -> str:
     """Why Ray says that a trial failed, in one line."""
-    error = trial.get_error()
-    text = str(error) if error is not None else "unknown"
-    if "OutOfMemory" in text or ("memory" in text.lower() and "killed" in text.lower()):
+    # Tune has written the error beside the trial, but not yet moved it to the study's storage.
+    written = Path(trial.error_file) if trial.error_file else None
+    text = written.read_text() if written is not None and written.is_file() else ""
+    if "OutOfMemory" in text:
         return "out of memory: the process of the trial was killed"
-    if "ActorDied" in type(error).__name__ or "died" in text or "ActorUnavailable" in text:
+    if "died unexpectedly" in text or "ActorDied" in text or "ActorUnavailable" in text:
         return "the process of the trial died"
     lines = [line.strip() for line in text.splitlines() if line.strip()]
-    return (lines[-1] if lines else "unknown")[:500]
+    return lines[-1][:500] if lines else "the engine gave no reason"
 
 
 def start(resources: Resources) -> None:
@@ -137,6 +139,7 @@ def run_on_ray(conductor: Conductor, arrays: StudyArrays, resources: Resources, 
     """
     start(resources)
     key = f"study-{id(conductor)}"
+    experiment = f"{key}-{os.getpid()}"
     _Post.conductors[key] = conductor
     box = {"arrays": ray.put(arrays), "resources": resources, "storage": str(home)}
     bundles = {"cpu": resources.cpus, "gpu": resources.gpus}
@@ -156,7 +159,7 @@ def run_on_ray(conductor: Conductor, arrays: StudyArrays, resources: Resources, 
                 reuse_actors=not resources.in_workers,
             ),
             run_config=tune.RunConfig(
-                name=f"engine-{os.getpid()}",
+                name=experiment,
                 storage_path=str(home),
                 verbose=0,
                 failure_config=tune.FailureConfig(max_failures=0),
@@ -165,3 +168,5 @@ def run_on_ray(conductor: Conductor, arrays: StudyArrays, resources: Resources, 
         ).fit()
     finally:
         _Post.conductors.pop(key, None)
+        # Nothing reads what Tune wrote about itself: the ledger and the trials' folders remain.
+        shutil.rmtree(home / experiment, ignore_errors=True)
