@@ -23,6 +23,7 @@ from tuner.study.workbench import Workbench, restore
 
 if TYPE_CHECKING:
     from tuner.job import Job
+    from tuner.registry import Threshold
 
 PICTURES_STREAM = 0x71
 SHOWN = 8
@@ -40,7 +41,9 @@ def conclude(job: Job, ledger: Ledger, winner: Entry, recorder: Recorder) -> dic
     tracker, parent = recorder.tracker, recorder.parent
     job.voice.say("packaging the winner")
     threshold = package(bench, winner, folder.package, folder)
-    pictures(bench, winner, folder, threshold)
+    if threshold.caution():
+        job.voice.warn(threshold.caution())
+    pictures(bench, winner, folder, threshold.value)
     run = recorder.run_of(winner.number)
     tracker.flush(force=True)
     registered = ledger.notes().get("registered")
@@ -113,7 +116,7 @@ def counts(entries: Sequence[Entry]) -> dict[str, int]:
     return {name: states[name] for name in ("finished", "stopped_early", "failed")}
 
 
-def package(bench: Workbench, entry: Entry, target: Path, folder: StudyFolder) -> float:
+def package(bench: Workbench, entry: Entry, target: Path, folder: StudyFolder) -> Threshold:
     """Write a trial's detector as a packaged model into `target`; returns its threshold."""
     from tuner.job import versions
     from tuner.registry import quantile_threshold, save_package
@@ -136,8 +139,9 @@ def package(bench: Workbench, entry: Entry, target: Path, folder: StudyFolder) -
         study=bench.config.name,
         fingerprint=bench.prepared.fingerprint,
         versions=versions(),
+        ceiling=bench.prepared.ceiling,
     )
-    return float(threshold.value)
+    return threshold
 
 
 def pictures(bench: Workbench, winner: Entry, folder: StudyFolder, threshold: float) -> None:

@@ -17,7 +17,7 @@ from tuner.data.layouts import Layout
 from tuner.data.source import Item, Listing, Source, open_source
 from tuner.data.survey import Depth, Progress, Read
 
-_RECIPE = "1"
+_RECIPE = "2"
 _NETWORK_JOBS = 16
 
 
@@ -29,7 +29,7 @@ class Prepared:
     order of its images' content hashes, so that neither names nor folders can show in the order.
     `size` is (H, W) in pixels. `fingerprint` is made from the contents alone: the same images
     under other names have the same one. `path` is the cache folder from which the arrays are
-    mapped.
+    mapped. `ceiling` is the full scale of 16-bit samples, if there were any.
     """
 
     category: str
@@ -44,6 +44,7 @@ class Prepared:
     test_hashes: tuple[str, ...] = field(repr=False)
     warnings: tuple[str, ...]
     path: Path
+    ceiling: int = 65535
 
 
 def prepare(  # noqa: PLR0917
@@ -82,6 +83,7 @@ def prepare(  # noqa: PLR0917
         test_hashes=tuple(notes["test_hashes"]),
         warnings=(*said_of(source), *listing.warnings, *notes["warnings"]),
         path=folder,
+        ceiling=int(notes["ceiling"]),
     )
 
 
@@ -122,7 +124,12 @@ def _make(listing: Listing, size: Size | None, jobs: int, progress: Progress | N
         )
     train_array, train_hashes = _stacked(train, scale)
     test_array, test_hashes = _stacked(test, scale)
-    notes = {"train_hashes": train_hashes, "test_hashes": test_hashes, "warnings": warnings}
+    notes = {
+        "train_hashes": train_hashes,
+        "test_hashes": test_hashes,
+        "warnings": warnings,
+        "ceiling": scale.ceiling,
+    }
     return {"train": train_array, "test": test_array}, notes
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -26,7 +27,10 @@ def audit_study(
     """
     config = bench.config
     hashes = [bench.prepared.test_hashes[i] for i in bench.parts.test_order]
-    labels = open_labels(config.data, config.category, bench.prepared.size, hashes)
+    prepared = bench.prepared
+    labels = open_labels(
+        prepared.location, config.category, prepared.size, hashes, prepared.path.parent
+    )
     if labels is None:
         return None
     judged = rank(ledger.entries(), bench.objectives[0])
@@ -37,10 +41,10 @@ def audit_study(
     def contender(entry: Entry, setting: int | None = None) -> Contender:
         grid = bench.space(entry.method).grid
         index = int(scores[entry.number]["setting"]) if setting is None else setting
-        return Contender(
-            scores[entry.number]["test"][index],
-            lambda: maps_of(bench, entry, folder, grid[index]),
-        )
+        maps = None
+        if hasattr(restore(bench, entry, folder), "maps"):
+            maps = functools.partial(maps_of, bench, entry, folder, grid[index])
+        return Contender(scores[entry.number]["test"][index], maps)
 
     chosen = next(entry for entry in judged if entry.number == winner)
     contenders = {"winner": contender(chosen)}
@@ -48,14 +52,15 @@ def audit_study(
     if default is not None:
         setting = bench.space(default.method).default_setting
         contenders["default"] = contender(default, setting)
-    best = max(judged, key=lambda entry: (aurocs[entry.number], -entry.number))
+    # `rank_trials` puts the best first and what is undefined last.
+    best = next(entry for entry in judged if entry.number == next(iter(aurocs)))
     contenders["best"] = contender(best)
     audit: dict[str, Any] = audit_contenders(labels, contenders)
     audit["trials"] = {
         "winner": winner,
         "default": None if default is None else default.number,
         "best": best.number,
-        "mean_image_auroc": float(np.mean(list(aurocs.values()))),
+        "mean_image_auroc": float(np.nanmean(list(aurocs.values()))),
         "image_auroc": {str(number): value for number, value in aurocs.items()},
     }
     write_json(folder.audit, audit)
