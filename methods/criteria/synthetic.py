@@ -15,8 +15,13 @@ with the true AUROC over 40 draws, defects that add to a score / that replace it
 
 A pasted defect nearly always beats its own base, so the paired win rate saturates (always 1 where
 defects add) and forgets how much normal images differ from each other. Taking as negatives just
-the bases, each as often as it was used, costs nothing and takes out the luck of which bases a
-family drew: with 13 defects, sum case, share 0.25, .80 against .76.
+the bases, each as often as it was used, costs nothing with many defects and takes out the luck of
+which bases a family drew: with 13 defects and a share of 0.25 it gains where defects add (.80
+against .76) and loses a little where they replace (.61 against .65). On small networks trained on
+real surfaces (112 scoring settings, 64 defects on a batch of 160 with 40 anomalies, one network
+each, defects still read bilinearly) it was ahead each time: commutators .58 against .20 and .35
+against .27, broken magnetic tiles -.15 against -.23 (there no criterion ranked the settings);
+paired wins came to .49, .09 and -.34.
 """
 
 from __future__ import annotations

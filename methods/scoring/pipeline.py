@@ -164,13 +164,24 @@ def _raw(names: Iterable[str], images: Tensor, reconstruction: Tensor) -> dict[s
 
 
 def _smoothed(raw: dict[str, Tensor], wanted: Iterable[Smoothing]) -> dict[Smoothing, Tensor]:
-    done: dict[Smoothing, Tensor] = {}
-    for name, passes, size in sorted(wanted):
-        below = max((n for d, n, k in done if (d, k) == (name, size)), default=0)
-        current = done[name, below, size] if below else raw[name]
-        for _ in range(passes - below):
-            current = mean_filter(current, size)
-        done[name, passes, size] = current
+    passes: dict[int, dict[str, int]] = {}
+    for name, count, size in wanted:
+        if count == 0:
+            continue
+        most = passes.setdefault(size, {})
+        most[name] = max(count, most.get(name, 0))
+    done: dict[Smoothing, Tensor] = {(name, 0, 1): maps for name, maps in raw.items()}
+    for size, most in passes.items():
+        # All discrepancies that go through the same filter go through it together.
+        names = sorted(most, key=lambda name: -most[name])
+        stack = torch.cat([raw[name] for name in names])
+        for count in range(1, max(most.values()) + 1):
+            names = [name for name in names if most[name] >= count]
+            stack = mean_filter(stack[: len(names) * len(raw[names[0]])], size)
+            parts = stack.view(len(names), -1, *stack.shape[1:])
+            done.update(
+                {(name, count, size): part for name, part in zip(names, parts, strict=True)}
+            )
     return done
 
 

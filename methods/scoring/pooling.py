@@ -19,36 +19,20 @@ import functools
 import math
 from collections.abc import Collection
 
-import numpy as np
 import torch
 from torch import Tensor
+
+from methods.scoring.selection import largest, order_statistic
 
 POOLINGS = ("sum", "max", "topk", "topk_relative")
 TOP_SHARE = 0.005
 ALL_PIXELS = 1024
 SCATTERED_PIXELS = 512
-_GROUP = 16
 
 
 def top_count(pixels: int) -> int:
     """How many pixels `topk` averages."""
     return max(1, math.ceil(TOP_SHARE * pixels))
-
-
-def largest(values: Tensor, count: int) -> Tensor:
-    """The `count` largest of each row of `[R, N]`, in no order: `[R, count]`.
-
-    The largest values can only lie in the `count` groups with the largest maxima, so most of the
-    row is never looked at a second time.
-    """
-    rows, length = values.shape
-    groups = length // _GROUP
-    if groups * _GROUP != length or groups <= 2 * count:
-        return values.topk(count, 1, sorted=False).values
-    grouped = values.view(rows, _GROUP, groups)
-    best = grouped.amax(1).topk(count, 1, sorted=False).indices
-    candidates = grouped.gather(2, best[:, None].expand(rows, _GROUP, count))
-    return candidates.reshape(rows, -1).topk(count, 1, sorted=False).values
 
 
 @functools.lru_cache(maxsize=64)
@@ -75,10 +59,7 @@ def background(maps: Tensor) -> Tensor:
         chosen = scattered(int(maps.shape[1]), int(maps.shape[2]))
         values = values.index_select(1, chosen.to(values.device))
     rank = (values.shape[1] - 1) // 2
-    if values.device.type == "cpu":
-        # numpy's vectorised partition is twice as fast as kthvalue
-        return torch.from_numpy(np.partition(values.numpy(), rank, axis=1)[:, rank].copy())
-    return values.kthvalue(rank + 1, 1).values
+    return order_statistic(values, rank)
 
 
 def pool_all(maps: Tensor, names: Collection[str]) -> dict[str, Tensor]:

@@ -13,7 +13,8 @@ from sklearn.covariance import LedoitWolf
 from methods.scoring.density import fit, shrinkage
 from methods.scoring.discrepancy import DISCREPANCIES, gms, mse, msgms, ssim
 from methods.scoring.pipeline import SCORING, expand_grid, grid_scores, maps, scores
-from methods.scoring.pooling import background, largest, pool, scattered, top_count
+from methods.scoring.pooling import background, pool, scattered, top_count
+from methods.scoring.selection import largest, order_statistic
 from methods.scoring.smoothing import kernel_pixels, mean_filter, smooth
 
 
@@ -221,6 +222,8 @@ def test_selections_are_exact(kind, length):
     elif kind == "ramp":
         values = values.sort(1).values
     ordered = values.sort(1).values
+    middle = (length - 1) // 2
+    assert torch.equal(order_statistic(values, middle), ordered[:, middle])
     count = top_count(length)
     assert torch.equal(largest(values, count).sort(1).values, ordered[:, length - count :])
 
