@@ -117,15 +117,19 @@ def reference_filling(draw: CorruptionDraw, bank: TextureBank, size: tuple[int, 
     return grey + float(filling.saturation[0]) * (filled - grey)
 
 
-def milliseconds(function: Callable[[], object], repeats: int) -> float:
-    """Fastest call of several, after two to warm up: least disturbed by other processes."""
-    times = []
+def milliseconds(repeats: int, *functions: Callable[[], object]) -> list[float]:
+    """Fastest call of each function, called in turn, after two rounds to warm up.
+
+    The fastest is the one least disturbed by other processes; turns share what disturbance is left.
+    """
+    fastest = [float("inf")] * len(functions)
     for turn in range(repeats + 2):
-        start = time.perf_counter()
-        function()
-        if turn > 1:
-            times.append(time.perf_counter() - start)
-    return 1e3 * min(times)
+        for i, function in enumerate(functions):
+            start = time.perf_counter()
+            function()
+            if turn > 1:
+                fastest[i] = min(fastest[i], time.perf_counter() - start)
+    return [1e3 * seconds for seconds in fastest]
 
 
 def in_a_step() -> dict[str, float]:
@@ -135,9 +139,14 @@ def in_a_step() -> dict[str, float]:
     values = complete(method.hyperparameters, {"width": 8, "batch_size": 16, "steps": 1000})
     context = Context(precision="bfloat16", channels_last=True)
     training = Training(TrialData(images, images[:8], images[:8]), values, context)
-    corruption = milliseconds(lambda: training.batch(3), 40)
-    tiles = milliseconds(lambda: training.sources.bank(context.generator(1)), 5) / 256
-    step = milliseconds(training.step, 20) + tiles
+    corruption, bank, step = milliseconds(
+        40,
+        lambda: training.batch(3),
+        lambda: training.sources.bank(context.generator(1)),
+        training.step,
+    )
+    tiles = bank / 256  # a bank serves 256 steps
+    step += tiles
     share = (corruption + tiles) / step
     return {"corruption_ms": corruption, "tiles_ms": tiles, "step_ms": step, "share": share}
 
@@ -160,7 +169,7 @@ def against_numpy() -> dict[str, float]:
 
     expected = torch.from_numpy(np.stack([pair[0] for pair in per_sample()]))
     difference = (batched()[0] - expected).abs().mean().item()
-    ours, numpys = milliseconds(batched, 15), milliseconds(per_sample, 4)
+    ours, numpys = milliseconds(5, batched, per_sample)
     return {
         "batched_ms": ours,
         "per_sample_ms": numpys,

@@ -91,9 +91,10 @@ def apply(images: Tensor, draw: CorruptionDraw, bank: TextureBank) -> tuple[Tens
         raise ValueError(f"{len(images)} images were given for a draw of {len(draw)}")
     size = (int(images.shape[2]), int(images.shape[3]))
     mask = masks(draw.regions, size).mul_(draw.opacity[:, None, None, None])
-    sample, y, x = torch.nonzero(mask[:, 0], as_tuple=True)
-    values = textures_at(draw.filling, bank, size, (sample, y, x))
+    sample, y, x = torch.nonzero(mask[:, 0] > 0, as_tuple=True)
+    where = (sample, y, x)
+    values = textures_at(draw.filling, bank, size, where)
     result = images.clone()
     pixels = result.permute(0, 2, 3, 1)
-    pixels[sample, y, x] = torch.lerp(pixels[sample, y, x], values, mask[sample, 0, y, x, None])
+    pixels[where] = torch.lerp(pixels[where], values, mask[sample, 0, y, x, None])
     return result, mask
