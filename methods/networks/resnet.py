@@ -9,6 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from methods.networks.convolution import Conv2d
+
 Stem = Literal["large", "small"]
 Norm = Literal["batch", "group"]
 Activation = Literal["relu", "gelu"]
@@ -57,15 +59,15 @@ class _Block(nn.Module):
         self, inputs: int, outputs: int, stride: int, norm: Norm, activation: Activation
     ) -> None:
         super().__init__()
-        self.first = nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False)
+        self.first = Conv2d(inputs, outputs, 3, stride, 1)
         self.first_norm = _normalisation(norm, outputs, True)
-        self.second = nn.Conv2d(outputs, outputs, 3, 1, 1, bias=False)
+        self.second = Conv2d(outputs, outputs, 3, 1, 1)
         self.second_norm = _normalisation(norm, outputs, True)
         self.activation = _ACTIVATIONS[activation]()
         self.shortcut: nn.Module = nn.Identity()
         if stride != 1 or inputs != outputs:
             self.shortcut = nn.Sequential(
-                nn.Conv2d(inputs, outputs, 1, stride, bias=False),
+                Conv2d(inputs, outputs, 1, stride),
                 _normalisation(norm, outputs, True),
             )
 
@@ -109,7 +111,7 @@ class ResNet18(nn.Module):
         )
         kernel, stride = (7, 2) if stem == "large" else (3, 1)
         layers: list[nn.Module] = [
-            nn.Conv2d(3, width, kernel, stride, kernel // 2, bias=False),
+            Conv2d(3, width, kernel, stride, kernel // 2),
             _normalisation(norm, width, True),
             _ACTIVATIONS[activation](),
         ]

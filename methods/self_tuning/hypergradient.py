@@ -79,7 +79,8 @@ def hypergradient(
     `step.commit(network)`: neither its parameters, gradients nor buffers are touched. Frozen
     parameters (`requires_grad` False) take no part. The mode (train or eval) is the network's own;
     in train mode, batch norm uses the statistics of each call, and its running statistics after
-    the training passes are in `step.buffers`.
+    the training passes are in `step.buffers`. Let the losses run in float32: with bfloat16 they
+    work, but the result is mostly rounding.
 
     With several workers in `context`, each passes its own share of the batch, and losses,
     gradients, v and the hypergradient are averaged over them; changes of buffers too. The result is
@@ -99,10 +100,12 @@ def hypergradient(
     images = augmented.detach().requires_grad_()
     training = training_gradient(network, losses, images if exact else images.detach(), exact)
     step = advance(network, training, inner, velocity, context)
+    differentiable = training.differentiable
+    del training
     loss, adjoint, direct = _validation_gradient(network, step, losses, images, context)
     mixed = None
     if exact:
-        mixed = -inner.learning_rate * _mixed(training.differentiable, adjoint, images)
+        mixed = -inner.learning_rate * _mixed(differentiable, adjoint, images)
     elif direct is None:
         raise ValueError(
             "the validation loss does not see the augmented images, so that there is no"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from methods.contract import Context, Diverged
+from methods.networks.convolution import differentiated_in_images
 from methods.self_tuning.workers import mean_over_workers
 
 Network = Callable[..., Any]
@@ -56,9 +58,13 @@ class InnerStep:
             raise ValueError(f"weight_decay is {self.weight_decay}, but must be at least 0")
 
     def velocity(self, parameter: Tensor, gradient: Tensor, before: Tensor | None) -> Tensor:
-        """velocity', from the parameter before the step."""
-        velocity = gradient + self.weight_decay * parameter
-        return velocity if before is None else velocity + self.momentum * before
+        """velocity', from the parameter before the step; the gradient itself where that is it."""
+        velocity = gradient
+        if self.weight_decay > 0:
+            velocity = torch.add(velocity, parameter, alpha=self.weight_decay)
+        if before is not None and self.momentum > 0:
+            velocity = torch.add(velocity, before, alpha=self.momentum)
+        return velocity
 
 
 @dataclass(frozen=True)
@@ -136,7 +142,8 @@ def training_gradient(
         fixed = losses.fixed(call)
         parts.append(torch.autograd.grad(fixed, leaves, allow_unused=True))
         fixed = fixed.detach()
-    tuned = losses.tuned(call, images)
+    with differentiated_in_images() if twice else contextlib.nullcontext():
+        tuned = losses.tuned(call, images)
     kept = torch.autograd.grad(tuned, leaves, create_graph=twice, allow_unused=True)
     parts.append(kept)
     gradients: dict[str, Tensor] = {}
@@ -147,6 +154,7 @@ def training_gradient(
                 f"the network's parameter {name} has no path to the training loss: freeze it with"
                 " requires_grad_(False), or use it in the loss"
             )
+        # Not in place: autograd may give two parameters one and the same gradient.
         gradients[name] = reached[0] if len(reached) == 1 else reached[0] + reached[1]
     differentiable = {
         name: gradient
@@ -182,7 +190,7 @@ def advance(
     for name, gradient in zip(gradients, means[: len(gradients)], strict=True):
         old = None if velocity is None else velocity[name]
         velocities[name] = inner.velocity(theta[name], gradient, old)
-        after[name] = theta[name] - inner.learning_rate * velocities[name]
+        after[name] = torch.add(theta[name], velocities[name], alpha=-inner.learning_rate)
     ensure_finite(torch.stack([value.sum() for value in after.values()]), "training gradient")
     if changes:
         for name, change in zip(moving, means[len(gradients) :], strict=True):
