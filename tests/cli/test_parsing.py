@@ -1,0 +1,32 @@
+from __future__ import annotations
+
+import pytest
+
+from tuner.cli.parsing import parse_pins, parse_size, study_name
+
+
+def test_sizes() -> None:
+    assert parse_size(None) is None
+    assert parse_size("96") == (96, 96)
+    assert parse_size("96x128") == (96, 128)
+    for text in ("", "96x", "big", "9.5", "-8"):
+        with pytest.raises(ValueError, match="height x width"):
+            parse_size(text)
+
+
+def test_pins_keep_their_types() -> None:
+    pins = parse_pins(["steps=800", "learning_rate=1e-3", "skips=false", "fae.kernel=5", "a=b=c"])
+    assert pins == {
+        "steps": 800,
+        "learning_rate": 1e-3,
+        "skips": False,
+        "fae.kernel": 5,
+        "a": "b=c",
+    }
+    assert isinstance(pins["steps"], int)
+    with pytest.raises(ValueError, match="must be like"):
+        parse_pins(["=3"])
+
+
+def test_a_made_up_name_is_a_valid_one() -> None:
+    assert study_name("metal nut/2").startswith("metal-nut-2-")

@@ -1,0 +1,65 @@
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+from rich.console import Console
+
+from tests.study.toys import make_conductor, make_ledger, play
+from tuner.cli.view import LineView, LiveView
+from tuner.study.budget import Budget
+
+
+def plan(trials: int) -> Any:
+    return SimpleNamespace(
+        budget=Budget.parse(str(trials)),
+        config=SimpleNamespace(rungs=4),
+        expected=lambda: (float(trials), 60.0),
+    )
+
+
+def rendered(view: LiveView) -> str:
+    console = Console(file=io.StringIO(), width=110)
+    console.print(view._draw())
+    return str(console.file.getvalue())  # type: ignore[attr-defined]
+
+
+def test_the_live_view_stays_small_with_fifty_trials(tmp_path: Path) -> None:
+    ledger = make_ledger(tmp_path)
+    conductor = make_conductor(ledger, "50")
+    view = LiveView(Console(file=io.StringIO()), plan(50), conductor, ledger)
+    conductor.observe(view)
+    spec = conductor.next()
+    assert spec is not None
+    assert "running" in rendered(view)
+    conductor.end(spec.number, "failed", "out of memory: killed")
+    assert "out of memory" in rendered(view)
+    play(conductor, lambda spec, rung: spec.hyperparameters["rate"])
+    text = rendered(view)
+    assert "50 trials ended, 0 running" in text
+    assert "best: trial" in text
+    assert len(text.splitlines()) <= 12
+
+
+def test_lines_say_how_each_trial_ended(tmp_path: Path) -> None:
+    ledger = make_ledger(tmp_path)
+    conductor = make_conductor(ledger, "6")
+    console = Console(file=io.StringIO(), width=110)
+    view = LineView(console, plan(6), conductor, ledger)
+    conductor.observe(view)
+    play(conductor, lambda spec, rung: 9.0 - spec.number)
+    lines = str(console.file.getvalue()).splitlines()  # type: ignore[attr-defined]
+    assert len(lines) == 6
+    assert "default finished" in lines[0]
+    assert "rung 1/4" in lines[-1]
+    assert "best 9 (trial 0)" in lines[-1]
+
+
+def test_a_resumed_view_knows_what_ended_before(tmp_path: Path) -> None:
+    ledger = make_ledger(tmp_path)
+    play(make_conductor(ledger, "3"), lambda spec, rung: 0.5)
+    again = make_conductor(make_ledger(tmp_path, resume=True), "5")
+    view = LiveView(Console(file=io.StringIO()), plan(5), again, ledger)
+    assert "3 trials ended" in rendered(view)
