@@ -112,10 +112,11 @@ def test_a_plain_folder_needs_no_labels_and_gets_no_audit(tuner: Run, tmp_path: 
         (plain / "unlabelled" / f"{index}.png").write_bytes(path.read_bytes())
     summary = json_of(
         tuner(
-            "launch", "--engine", "local", "--data", str(plain), "--category", "lids",
+            "launch", "--engine", "local", "--data", str(plain),
             "--budget", "2", "--json", "--name", "plain", *TINY,
         )
     )  # fmt: skip
+    assert summary["category"] == "lids"
     assert summary["audit"] is None
     refused = tuner("audit", "plain", check=False)
     assert refused.returncode == 2

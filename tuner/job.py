@@ -72,6 +72,25 @@ def tracking_uri(config: StudyConfig, home: Home) -> str:
     return config.tracking_uri or default_uri(home.path)
 
 
+def pick_category(data: str, category: str | None) -> str:
+    """The category asked for, or the only one of the data; `tile` of the demo data.
+
+    Raises ValueError listing the categories where there are several and none was asked for.
+    """
+    from tuner.data import open_source
+
+    if category is not None:
+        return category
+    if data == "demo":
+        return "tile"
+    names = open_source(data).categories()
+    if len(names) != 1:
+        raise ValueError(
+            f"{data} holds {len(names)} categories; choose one by --category: {', '.join(names)}"
+        )
+    return names[0]
+
+
 def plan_study(config: StudyConfig, home: Home, voice: Voice | None = None) -> Plan:
     """What `launch` would do, with an estimate. Prepares the data; trains nothing."""
     return Job.prepare(config, home, voice or Silent()).plan

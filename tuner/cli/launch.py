@@ -11,7 +11,9 @@ from tuner.cli.output import only_json, print_json
 
 
 def launch(
-    category: Annotated[str, typer.Option(help="Kind of part to tune for.")] = "tile",
+    category: Annotated[
+        str | None, typer.Option(help="Kind of part to tune for; needed where there are several.")
+    ] = None,
     budget: Annotated[
         str, typer.Option(help="Trials (50), wall time (45m, 2h), or device time (6gpuh, 8cpuh).")
     ] = "50",
@@ -80,7 +82,6 @@ def launch(
     the data have them, are opened only afterwards, for the audit.
     """
     request: dict[str, Any] = {
-        "category": category,
         "budget": budget,
         "data": data,
         "methods": tuple(part.strip() for part in method.split(",") if part.strip()),
@@ -112,13 +113,14 @@ def launch(
         from tuner.cli.parsing import parse_pins, parse_size, study_name
         from tuner.cli.voice import make_voice
         from tuner.job import launch as run
-        from tuner.job import plan_study
+        from tuner.job import pick_category, plan_study
         from tuner.study.config import StudyConfig
         from tuner.study.home import Home
 
         request["size"] = parse_size(size)
         request["pins"] = parse_pins(pin or [])
-        request["name"] = name or study_name(category)
+        request["category"] = pick_category(data, category)
+        request["name"] = name or study_name(request["category"])
         config, home = StudyConfig(**request), Home.here()
         voice = make_voice(to_error=as_json)
         if dry_run:

@@ -7,6 +7,7 @@ successive halving does), and a resumed study starts a new Tune experiment from 
 from __future__ import annotations
 
 import json
+import math
 import os
 import shutil
 from dataclasses import dataclass
@@ -21,6 +22,8 @@ from ray.tune.search import Searcher
 from tuner.study.arrays import StudyArrays
 from tuner.study.conductor import Conductor
 from tuner.study.worker import run_in_process, run_in_workers
+
+WAITING = 0.01
 
 
 @dataclass(frozen=True)
@@ -123,7 +126,10 @@ def start(resources: Resources) -> None:
         return
     os.environ.setdefault("RAY_AUTH_MODE", "disabled")
     total = resources.parallel * resources.workers
-    cpus = max(os.cpu_count() or 1, int(total * resources.cpus + 0.999))
+    cpus = max(os.cpu_count() or 1, math.ceil(total * resources.cpus))
+    if resources.in_workers:
+        # Room for the trials themselves, which only wait for their workers.
+        cpus += 1
     ray.init(
         address="local",
         num_cpus=cpus,
@@ -145,7 +151,7 @@ def run_on_ray(conductor: Conductor, arrays: StudyArrays, resources: Resources, 
     bundles = {"cpu": resources.cpus, "gpu": resources.gpus}
     if resources.in_workers:
         # The trial itself only waits for its workers.
-        function, bundles = tune.with_parameters(run_in_workers, box=box), {"cpu": 0.01}
+        function, bundles = tune.with_parameters(run_in_workers, box=box), {"cpu": WAITING}
     else:
         function = tune.with_parameters(run_in_process, box=box)
     try:
