@@ -90,21 +90,24 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("rest", nargs="*", help="further options of tuner launch, after --")
     options = parser.parse_args()
-    runs = {}
     target = Path(__file__).with_name(f"study_{options.name}.json")
+    asked = {
+        "data": "demo" if options.data == "demo" else Path(options.data).name,
+        "category": options.category,
+        "budget": options.budget,
+        "options": options.rest,
+        "processors": os.cpu_count(),
+    }
+    known = json.loads(target.read_text()) if target.is_file() else {}
+    # Seeds of the same study that were run before are kept.
+    same = {name: known.get(name) for name in asked} == asked
+    runs = known["seeds"] if same else {}
     for seed in options.seeds:
         arguments = ["--category", options.category, "--data", options.data]
         arguments += ["--budget", options.budget, "--seed", str(seed), *options.rest]
         with tempfile.TemporaryDirectory() as home:
             runs[str(seed)] = run_study(arguments, Path(home))
-        result = {
-            "data": "demo" if options.data == "demo" else Path(options.data).name,
-            "category": options.category,
-            "budget": options.budget,
-            "options": options.rest,
-            "processors": os.cpu_count(),
-            "seeds": runs,
-        }
+        result = {**asked, "seeds": runs}
         target.write_text(json.dumps(result, indent=2) + "\n")
         audit = runs[str(seed)]["audit"]
         print(f"seed {seed}: {runs[str(seed)]['wall_seconds']} s", file=sys.stderr)
