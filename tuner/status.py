@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from filelock import FileLock, Timeout
-from methods.criteria.registry import get_criterion
 
+from methods.criteria.registry import get_criterion
 from tuner.job import ledger_url, read_config
 from tuner.study.budget import Budget, Spent
 from tuner.study.home import Home
