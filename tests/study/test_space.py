@@ -19,7 +19,9 @@ def test_every_shipped_space_fits_its_method(name: str, preset: str) -> None:
 
 
 def test_every_method_has_a_space() -> None:
-    assert set(method_names()) <= {load_search_space(name).method for name in space_names()}
+    # Other tests register toys of their own; what ships lives in the package.
+    shipped = {n for n in method_names() if type(get_method(n)).__module__.startswith("methods.")}
+    assert shipped <= {load_search_space(name).method for name in space_names()}
 
 
 def test_the_grid_of_the_filtering_autoencoder_has_fifty_settings() -> None:
