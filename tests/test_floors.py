@@ -12,7 +12,7 @@ OWN = {"tuner", "methods", "search_spaces", "cluster"}
 ALLOWED_IN_METHODS = {"torch", "numpy", "kornia", "scipy", "methods"}
 STANDARD_IN_METHODS = {
     "__future__", "abc", "collections", "contextlib", "copy", "dataclasses", "enum", "functools",
-    "inspect", "itertools", "math", "types", "typing", "warnings",
+    "inspect", "itertools", "math", "threading", "types", "typing", "warnings",
 }  # fmt: skip
 
 

@@ -31,10 +31,10 @@ NETWORK: tuple[Hyperparameter, ...] = (
     Hyperparameter(
         "norm",
         "batch",
-        "batch statistics of each set of images apart; the same with running statistics once tuning"
-        " begins; or group normalisation, which does not know of batches",
+        "batch: statistics of normal and augmented images together; batch-frozen: running ones"
+        " once tuning begins; group: group normalisation, which does not know of batches",
         choices=("batch", "batch-frozen", "group"),
-        source="ResNet-18 has batch normalisation; sets apart are ours",
+        source="ResNet-18 (He et al., 2016) has batch normalisation",
     ),
     Hyperparameter(
         "unit_embedding",

@@ -13,10 +13,16 @@ from torch import Tensor
 from methods.augmentation import get_augmentation
 from methods.contract import Context, TrialData, stream_seed
 from methods.self_tuning.batches import INIT, Batches, WholeSets
-from methods.self_tuning.detector import DensityDetector
+from methods.self_tuning.detector import DensityDetector, embeddings
 from methods.self_tuning.hypergradient import Hypergradient, hypergradient
-from methods.self_tuning.inner_step import InnerStep, Lookahead, bound, ensure_finite, training_step
-from methods.self_tuning.losses import align, step_losses
+from methods.self_tuning.inner_step import (
+    InnerStep,
+    Lookahead,
+    Losses,
+    ensure_finite,
+    training_step,
+)
+from methods.self_tuning.losses import align, evaluating, step_losses
 from methods.self_tuning.network import build_network
 from methods.self_tuning.outer_step import TunedVector
 from methods.self_tuning.starting_point import start_vector
@@ -141,11 +147,10 @@ class SelfTuning:
         batch = self.batches.at(self.step_number)
         with torch.no_grad():
             augmented = self.augmentation.apply(batch.normal, self.tuned.vector, batch.draw)
-        losses = step_losses(batch.normal, None, self.values["alignment"], self.context)
         done = training_step(
             self.network,
             augmented,
-            losses,
+            self._losses(batch.normal),
             self.inner,
             velocity=self.velocity,
             context=self.context,
@@ -159,11 +164,21 @@ class SelfTuning:
             self.network,
             self.tuned.vector,
             lambda vector: self.augmentation.apply(batch.normal, vector, batch.draw),
-            step_losses(batch.normal, test, self.values["alignment"], self.context),
+            self._losses(batch.normal, test),
             self.inner,
             velocity=self.velocity,
             order=self.values["order"],
             context=self.context,
+        )
+
+    def _losses(self, normal: Tensor, test: Tensor | None = None) -> Losses:
+        return step_losses(
+            self.network,
+            normal,
+            test,
+            self.values["alignment"],
+            self.context,
+            batch_statistics=self.values["norm"] != "group" and self.network.training,
         )
 
     def _commit(self, done: Lookahead) -> None:
@@ -177,10 +192,8 @@ class SelfTuning:
             self._whole = self.batches.whole()
         whole = self._whole
         changed = self.augmentation.apply(whole.train, self.tuned.vector, whole.draw)
-        # Bound to copies of the running statistics, which a look must not move.
-        buffers = {name: buffer.clone() for name, buffer in self.network.named_buffers()}
-        network = bound(self.network, dict(self.network.named_parameters()), buffers)
-        sets = [network(images).embedding for images in (whole.train, changed, whole.test)]
+        with evaluating(self.network):
+            sets = [embeddings(self.network, part) for part in (whole.train, changed, whole.test)]
         loss = align(self.values["alignment"], *sets)
         # The same on every worker, but they must stop in the same step, to the last bit.
         (loss,) = mean_over_workers([loss], self.context)
