@@ -23,6 +23,8 @@ _BOUND = "at_bound_"
 # A change that an eye would hardly see, in parts of the grey range.
 _VISIBLE = 4 / 255
 _SEPARATED = 2.0
+_MORE_PARAMETERS = 3
+_MOST_SHARE = 0.95
 _FEWEST_SCORES = 8
 _MOST_ITERATIONS = 200
 _NUDGE = 1e-3
@@ -31,28 +33,29 @@ _LEAST_CHANGE = 0.5
 _WHOLE_IMAGE = 0.95
 
 
-def anomaly_share(scores: Tensor) -> float | None:
-    """The weight of the upper of two Gaussians that explain anomaly scores `[M]`, or None.
+def anomaly_share(distances: Tensor) -> float | None:
+    """The weight of the upper of two Gaussians that explain the logarithms of distances `[M]`.
 
-    Fitted by expectation and maximisation to the logarithms of scores above their least, which
-    have long upper tails. None where there are fewer than 8 scores or the two do not stand apart:
-    Ashman's D = sqrt(2) |m1 - m0| / sqrt(s0^2 + s1^2) not above 2 (Ashman et al., 1994).
+    Distances are positive anomaly scores; anomalies' often spread over orders of magnitude, hence
+    the logarithm. Fitted by expectation and maximisation. None where nothing speaks for two kinds
+    of images: fewer than 8 scores, a higher Bayesian information criterion than one Gaussian has,
+    less than a twentieth in the lower one, or Gaussians that do not stand apart, with Ashman's
+    D = sqrt(2) |m1 - m0| / sqrt(s0^2 + s1^2) at most 2 (Ashman et al., 1994).
     """
-    if len(scores) < _FEWEST_SCORES:
+    x = distances.detach().to(torch.float64).cpu().numpy()
+    if len(x) < _FEWEST_SCORES or not np.isfinite(x).all():
         return None
-    x = scores.detach().to(torch.float64).cpu().numpy()
+    x = np.log(x.clip(min=1e-12))
     spread = float(x.std())
-    if not math.isfinite(spread) or spread <= 1e-9 * max(1.0, float(np.abs(x).max())):
+    if spread <= 1e-9:
         return None
-    x = np.log1p((x - x.min()) / spread)
-    best, share = -math.inf, 0.0
-    means, deviations = np.zeros(2), np.ones(2)
-    # Rare anomalies and common ones: starts at several splits, the likeliest fit is kept.
-    for split in (0.5, 0.7, 0.85):
-        likelihood, weight, m, s = _two_gaussians(x, float(np.quantile(x, split)))
-        if likelihood > best:
-            best, share, means, deviations = likelihood, weight, m, s
-    apart = math.sqrt(2) * abs(means[1] - means[0]) / math.sqrt(float((deviations**2).sum()))
+    single = -len(x) * (math.log(spread) + 0.5)
+    # Rare anomalies and common ones: starts at several splits, the likeliest fit is taken.
+    fits = [_two_gaussians(x, float(np.quantile(x, split))) for split in (0.5, 0.7, 0.85)]
+    likelihood, share, means, deviations = max(fits, key=lambda fit: fit[0])
+    if 2 * (likelihood - single) <= _MORE_PARAMETERS * math.log(len(x)) or share > _MOST_SHARE:
+        return None
+    apart = math.sqrt(2) * float(means[1] - means[0]) / float(np.linalg.norm(deviations))
     return share if apart > _SEPARATED else None
 
 

@@ -31,9 +31,9 @@ NETWORK: tuple[Hyperparameter, ...] = (
     Hyperparameter(
         "norm",
         "batch",
-        "batch: statistics of normal and augmented images together; batch-frozen: running ones"
-        " once tuning begins; group: group normalisation, which does not know of batches",
-        choices=("batch", "batch-frozen", "group"),
+        "batch normalisation, over normal and augmented images together, or group normalisation,"
+        " which does not know of batches",
+        choices=("batch", "group"),
         source="ResNet-18 (He et al., 2016) has batch normalisation",
     ),
     Hyperparameter(

@@ -140,8 +140,6 @@ class SelfTuning:
         if self.smoothed.value > LEARNED and self.step_number < min(2 * warm, (warm + steps) // 2):
             return
         self.began, self.warm_loss = self.step_number, self.smoothed.value
-        if self.values["norm"] == "batch-frozen":
-            self.network.eval()
 
     def _plain_step(self) -> float:
         batch = self.batches.at(self.step_number)
@@ -178,7 +176,7 @@ class SelfTuning:
             test,
             self.values["alignment"],
             self.context,
-            batch_statistics=self.values["norm"] != "group" and self.network.training,
+            batch_statistics=self.values["norm"] == "batch",
         )
 
     def _commit(self, done: Lookahead) -> None:
@@ -224,8 +222,6 @@ class SelfTuning:
         self.began, self.stopped = int(state["began"]), bool(state["stopped"])
         self.warm_loss = float(state["warm_loss"])
         self.validation_loss = float(state["validation_loss"])
-        if self.tuning and self.values["norm"] == "batch-frozen":
-            self.network.eval()
 
 
 def on_cpu(value: Any) -> Any:

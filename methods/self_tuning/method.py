@@ -167,7 +167,7 @@ def check_steps(steps: int, values: Mapping[str, Any], context: Context) -> None
         raise ValueError(
             f"steps is {steps}, but must be at least the number of rungs, {context.rungs}"
         )
-    if values["norm"] != "group" and int(values["batch_size"]) // context.world_size < 2:
+    if values["norm"] == "batch" and int(values["batch_size"]) // context.world_size < 2:
         raise ValueError(
             f"batch_size is {values['batch_size']} for {context.world_size} workers, but batch"
             " normalisation needs 2 images a worker; raise it, or use norm=group"

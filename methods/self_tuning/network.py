@@ -18,7 +18,7 @@ def build_network(values: Mapping[str, Any], size: tuple[int, int], seed: int) -
 
     The initial weights follow from `seed` alone.
     """
-    norm: Norm = "group" if values["norm"] == "group" else "batch"
+    norm: Norm = values["norm"]
     stem = stem_for(size) if values["stem"] == "auto" else values["stem"]
     trunk = ResNet18(values["width"], stem, norm)
     network = ProjectionNetwork(
