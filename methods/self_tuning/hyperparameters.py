@@ -23,7 +23,7 @@ NETWORK: tuple[Hyperparameter, ...] = (
     Hyperparameter(
         "stem",
         "auto",
-        "small: 3 x 3 without pooling; large: 7 x 7 with stride and pooling, an eighth of the work;"
+        "small: 3 x 3 without pooling; large: 7 x 7 with pooling, then a sixteenth of the pixels;"
         " auto: small for a shorter side of 64 pixels at most",
         choices=("auto", "small", "large"),
         source="ours; ResNet-18 has the large one",

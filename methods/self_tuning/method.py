@@ -18,7 +18,7 @@ from methods.self_tuning.detector import DensityDetector
 from methods.self_tuning.guards import diagnose
 from methods.self_tuning.hyperparameters import HYPERPARAMETERS
 from methods.self_tuning.loop import SelfTuning
-from methods.self_tuning.starting_point import public_values, start_vector
+from methods.self_tuning.starting_point import as_start, public_values, start_vector
 
 _SAMPLE = 32
 # Defect families of the synthetic judge that look like what an augmentation makes.
@@ -123,11 +123,8 @@ class SelfTuningDetector:
         count: int,
         generator: torch.Generator,
     ) -> tuple[Tensor, Tensor]:
-        """Training images and their augmentation at its initial values, in [0, 1].
-
-        With `starting_point.as_start` of what a trial has learned among the hyperparameters, the
-        learned augmentation.
-        """
+        """Training images and their augmentation at its initial values, in [0, 1]; at the learned
+        ones with the hyperparameters of `learned`."""
         self.check(data, hyperparameters)
         values = self._complete(hyperparameters)
         augmentation = get_augmentation(values["augmentation"], differentiable=True)
@@ -135,6 +132,12 @@ class SelfTuningDetector:
         clean = unit(train[choose(len(train), count, generator)])
         draw = augmentation.draw(count, data.size, generator)
         return clean, augmentation.apply(clean, start_vector(augmentation, values, data.size), draw)
+
+    def learned(
+        self, hyperparameters: Mapping[str, Value], tuned: Mapping[str, float]
+    ) -> dict[str, Value]:
+        """The hyperparameters with the initial values that `Progress.tuned` stands for."""
+        return {**hyperparameters, **as_start(tuned)}
 
     def families(self, hyperparameters: Mapping[str, Value]) -> frozenset[str]:
         """The augmentation's name, and the synthetic defects that look like it."""
