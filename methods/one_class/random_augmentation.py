@@ -24,6 +24,7 @@ from methods.self_tuning.network import build_network
 
 _CUTPASTE = "CutPaste (Li et al., 2021)"
 _MOMENTUM = 0.9
+_OF_THE_PAPER = ("cutout", "cutpaste", "cutdiff", "rotation")
 
 _HYPERPARAMETERS: tuple[Hyperparameter, ...] = (
     declare.steps(667, "as many as ST-SSAD"),
@@ -36,7 +37,7 @@ _HYPERPARAMETERS: tuple[Hyperparameter, ...] = (
         "what makes pseudo-anomalies of normal images",
         choices=tuple(augmentation_names()),
         symbol="φ",
-        source="ST-SSAD, section 4: cutout, cutpaste, cutdiff, rotation",
+        source="ST-SSAD, section 4: " + ", ".join(_OF_THE_PAPER),
     ),
     *(parameter for parameter in NETWORK if parameter.name != "norm"),
     *SCORING,
@@ -135,8 +136,10 @@ class _RandomAugmentation:
         return clean, augmentation.apply(clean, vector, draw)
 
     def families(self, hyperparameters: Mapping[str, Value]) -> frozenset[str]:
-        """The augmentation's name, and the synthetic defects that look like it."""
-        return lookalikes(str(self._complete(hyperparameters)["augmentation"]))
+        """The synthetic defects that look like the augmentation or one of the paper's, among which
+        a study may draw."""
+        own = str(self._complete(hyperparameters)["augmentation"])
+        return frozenset().union(*(lookalikes(name) for name in (*_OF_THE_PAPER, own)))
 
     def _vector(
         self, augmentation: Augmentation, size: tuple[int, int], context: Context, epoch: int

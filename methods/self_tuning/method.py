@@ -18,7 +18,12 @@ from methods.self_tuning.detector import DensityDetector
 from methods.self_tuning.guards import diagnose
 from methods.self_tuning.hyperparameters import HYPERPARAMETERS
 from methods.self_tuning.loop import SelfTuning
-from methods.self_tuning.starting_point import as_start, public_values, start_vector
+from methods.self_tuning.starting_point import (
+    as_start,
+    public_values,
+    start_vector,
+    usual_starts,
+)
 
 _SAMPLE = 32
 # Defect families of the synthetic judge that look like what an augmentation makes.
@@ -138,6 +143,12 @@ class SelfTuningDetector:
     ) -> dict[str, Value]:
         """The hyperparameters with the initial values that `Progress.tuned` stands for."""
         return {**hyperparameters, **as_start(tuned)}
+
+    def starts(self, hyperparameters: Mapping[str, Value]) -> list[dict[str, Value]]:
+        """The hyperparameters once for each usual start of the augmentation: sibling trials, to be
+        chosen among by score variance (ST-SSAD, section 3.3)."""
+        augmentation = get_augmentation(str(self._complete(hyperparameters)["augmentation"]))
+        return [{**hyperparameters, **start} for start in usual_starts(augmentation)]
 
     def families(self, hyperparameters: Mapping[str, Value]) -> frozenset[str]:
         """The augmentation's name, and the synthetic defects that look like it."""

@@ -137,6 +137,15 @@ def start_vector(augmentation: Augmentation, values: Mapping[str, Value], size: 
     return augmentation.project(augmentation.vector(learned), size)
 
 
+def usual_starts(augmentation: Augmentation) -> list[dict[str, Value]]:
+    """The augmentation's own list of starts, as hyperparameters: ST-SSAD's four initial values."""
+    names = {c.parameter: c for c in coordinates_of(augmentation)}
+    return [
+        as_start({names[key].name: names[key].public(value) for key, value in start.items()})
+        for start in augmentation.starts or ({},)
+    ]
+
+
 def public_values(augmentation: Augmentation, vector: Tensor) -> dict[str, float]:
     """The learned numbers in natural units, by public name."""
     values = augmentation.values(vector)

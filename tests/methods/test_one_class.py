@@ -155,7 +155,7 @@ def test_what_is_corrupted(data: TrialData) -> None:
     values = {**TINY, "augmentation": "cutpaste"}
     clean, corrupted = get_method("random-static").corrupt(data, values, 5, generator)
     assert clean.shape == corrupted.shape and not torch.equal(clean, corrupted)
-    assert get_method("random-static").families(values) == {"cutpaste", "patch"}
+    assert get_method("random-static").families(values) >= {"cutpaste", "patch", "stain"}
 
 
 def test_the_rate_falls_to_zero() -> None:

@@ -18,7 +18,13 @@ from methods.criteria.alignment import collapse_threshold
 from methods.hyperparameter import by_name, complete
 from methods.registry import get_method
 from methods.self_tuning.batches import Batch, Batches, choose, evenly, tuning_half
-from methods.self_tuning.guards import anomaly_share, bounds_reached, change, warnings
+from methods.self_tuning.guards import (
+    anomaly_share,
+    bounds_reached,
+    change,
+    consensus,
+    warnings,
+)
 from methods.self_tuning.hypergradient import VanishedGradient
 from methods.self_tuning.loop import SelfTuning
 from methods.self_tuning.losses import classification, evaluating, one_class
@@ -437,6 +443,18 @@ def test_public_names_lead_back_to_the_vector(name: str) -> None:
     assert len(set(names)) == len(names) == len(augmentation.names)
 
 
+def test_the_four_starts_of_the_paper_are_sibling_trials() -> None:
+    siblings = METHOD.starts({"steps": 5})  # type: ignore[attr-defined]
+    assert [s["initial_size"] for s in siblings] == pytest.approx([1e-4, 1e-3, 1e-2, 1e-1])
+    assert all(s["steps"] == 5 for s in siblings)
+    turned = METHOD.starts({"augmentation": "rotation"})  # type: ignore[attr-defined]
+    degrees = [math.degrees(s["initial_rotation_angle"]) for s in turned]
+    assert degrees == pytest.approx([45, 135, 225, 315])
+    for name in augmentation_names(differentiable=True):
+        for start in METHOD.starts({"augmentation": name}):  # type: ignore[attr-defined]
+            complete(METHOD.hyperparameters, start)
+
+
 def test_names_are_declared_once_and_have_no_dots() -> None:
     names = [p.name for p in METHOD.hyperparameters]
     assert len(names) == len(set(names))
@@ -525,6 +543,18 @@ def test_warnings_say_what_is_wrong() -> None:
     parts = ("30%", "0.69", "vanished", "99%", "size lies at its lower bound", "collapsed")
     assert len(said) == len(parts)
     assert all(part in sentence for part, sentence in zip(parts, said, strict=True))
+
+
+def test_an_inverted_trial_stands_against_the_consensus() -> None:
+    truth = torch.arange(20.0)
+    trials = torch.stack([truth, truth.exp(), truth + 3 * torch.sin(truth), -truth])
+    agreement = consensus(trials)
+    assert agreement[:3].min() > 0.5 and agreement[3] < -0.9
+    ties = torch.tensor([[1.0, 1, 2, 3], [1, 2, 3, 4], [1, 2, 3, 4]])
+    # By hand: ranks -2 -2 1 3 against -3 -1 1 3.
+    assert consensus(ties)[0].item() == pytest.approx(18 / math.sqrt(18 * 20))
+    with pytest.raises(ValueError, match="3 trials or more"):
+        consensus(truth[None])
 
 
 def test_a_trial_reports_its_guards(data: TrialData) -> None:
