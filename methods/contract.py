@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Literal, Protocol, TypeVar
+from typing import Any, ClassVar, Literal, Protocol, TypeVar, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -228,4 +228,16 @@ class Method(Protocol):
 
     def families(self, hyperparameters: Mapping[str, Value]) -> frozenset[str]:
         """Names of the defect generators that training uses, so that no judge uses them too."""
+        ...
+
+
+@runtime_checkable
+class TuningMethod(Method, Protocol):
+    """A method whose trials learn some hyperparameters by gradient while they train."""
+
+    def learned(
+        self, hyperparameters: Mapping[str, Value], tuned: Mapping[str, float]
+    ) -> dict[str, Value]:
+        """Hyperparameters that start where `Progress.tuned` ended: a point to search on from, and
+        what `corrupt` needs to show the learned augmentation."""
         ...

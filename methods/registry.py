@@ -27,7 +27,9 @@ def register_method(name: str) -> Callable[[type[M]], type[M]]:
 
 def load_builtin() -> None:
     """Import every method folder of this package once."""
-    import methods.filtering_autoencoder  # noqa: F401
+    import methods.filtering_autoencoder
+    import methods.one_class
+    import methods.self_tuning.method  # noqa: F401
 
 
 def method_names() -> list[str]:

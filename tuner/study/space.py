@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from methods.contract import Method, Scoring
 from methods.hyperparameter import Hyperparameter, Value, by_name, complete
-from methods.scoring.pipeline import expand_grid
+from methods.scoring.pipeline import SCORING, expand_grid
 from search_spaces.loader import Choice, Distribution, Range, SearchSpace
 
 
@@ -111,7 +112,11 @@ def _grid(
     unknown = sorted(set(listed) - set(scoring))
     if unknown:
         raise ValueError(f"{', '.join(unknown)} is not a scoring hyperparameter")
-    grid: list[Scoring] = list(expand_grid(values))
+    if set(values) == {parameter.name for parameter in SCORING}:
+        # Settings of the pipeline that mean the same are judged once.
+        grid: list[Scoring] = list(expand_grid(values))
+    else:
+        grid = [dict(zip(values, v, strict=True)) for v in itertools.product(*values.values())]
     default = {name: pinned.get(name, p.default) for name, p in scoring.items()}
     if default not in grid:
         grid.append(default)

@@ -17,7 +17,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from methods.contract import Context, Diverged, Precision, Progress, Scoring, TrialData
+from methods.contract import (
+    Context,
+    Diverged,
+    Precision,
+    Progress,
+    Scoring,
+    TrialData,
+    TuningMethod,
+)
 from methods.criteria.evidence import gather_evidence
 from methods.criteria.registry import get_criterion
 from methods.hyperparameter import Value
@@ -28,6 +36,7 @@ from tuner.study.judge import judge
 
 SCORING_CRITERION = "synthetic_validation"
 EMBEDDED_IMAGES = 64
+CORRUPTION_STREAM = 0x6A
 
 
 @dataclass(frozen=True)
@@ -150,17 +159,24 @@ class Bench:
         self.leading = get_criterion(spec.leading)
         self.scoring = get_criterion(SCORING_CRITERION)
         self.synthetic = arrays.synthetic_set(context.device)
-        count = min(EMBEDDED_IMAGES, len(data.train))
-        method = get_method(spec.method)
-        self.clean, self.corrupted = method.corrupt(
-            data, spec.hyperparameters, count, context.generator(0x6A)
-        )
+        self.method, self.context = get_method(spec.method), context
+        self.clean, self.corrupted = self._corrupt(spec.hyperparameters)
+
+    def _corrupt(self, hyperparameters: Mapping[str, Value]) -> tuple[Tensor, Tensor]:
+        """Clean and corrupted training images, the same ones with the same draws every time."""
+        count = min(EMBEDDED_IMAGES, len(self.data.train))
+        generator = self.context.generator(CORRUPTION_STREAM)
+        return self.method.corrupt(self.data, hyperparameters, count, generator)
 
     def record(self, progress: Progress) -> tuple[Record, dict[str, np.ndarray]]:
+        corrupted = self.corrupted
+        if progress.tuned and isinstance(self.method, TuningMethod):
+            learned = self.method.learned(self.spec.hyperparameters, progress.tuned)
+            corrupted = self._corrupt(learned)[1]
         evidence = gather_evidence(
             progress.detector,
             self.clean,
-            self.corrupted,
+            corrupted,
             held_out=self.data.held_out,
             test=self.data.test,
             synthetic=self.synthetic,

@@ -1,0 +1,165 @@
+"""The self-tuned detector with its augmentation chosen at random: the controls of ST-SSAD."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator, Mapping
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from methods.augmentation import Augmentation, augmentation_names, get_augmentation
+from methods.contract import Context, Progress, TrialData, stream_seed, unit
+from methods.hyperparameter import Hyperparameter, Value, complete
+from methods.one_class import hyperparameters as declare
+from methods.one_class.training import INIT, VALUES, Training, cosine, course
+from methods.registry import register_method
+from methods.self_tuning.batches import Batches, choose
+from methods.self_tuning.detector import DensityDetector
+from methods.self_tuning.hyperparameters import NETWORK, SCORING
+from methods.self_tuning.losses import classification
+from methods.self_tuning.method import check_steps, check_training_images, lookalikes
+from methods.self_tuning.network import build_network
+
+_CUTPASTE = "CutPaste (Li et al., 2021)"
+_MOMENTUM = 0.9
+_OF_THE_PAPER = ("cutout", "cutpaste", "cutdiff", "rotation")
+
+_HYPERPARAMETERS: tuple[Hyperparameter, ...] = (
+    declare.steps(667, "as many as ST-SSAD"),
+    declare.batch_size(32, "ST-SSAD, Appendix C.2"),
+    declare.learning_rate(0.03, _CUTPASTE),
+    declare.weight_decay(3e-5, _CUTPASTE),
+    Hyperparameter(
+        "augmentation",
+        "cutout",
+        "what makes pseudo-anomalies of normal images",
+        choices=tuple(augmentation_names()),
+        symbol="φ",
+        source="ST-SSAD, section 4: " + ", ".join(_OF_THE_PAPER),
+    ),
+    *(parameter for parameter in NETWORK if parameter.name != "norm"),
+    *SCORING,
+)
+
+
+class _RandomAugmentation:
+    """A classifier of augmented images whose augmentation nobody tunes.
+
+    Detector, loss and score are those of `st-ssad`; a cosine takes the learning rate to zero.
+    """
+
+    name: ClassVar[str]
+    paper: ClassVar[str] = "ST-SSAD (Yoo, Zhao and Akoglu, 2023), section 4, baselines"
+    hyperparameters: ClassVar[tuple[Hyperparameter, ...]] = _HYPERPARAMETERS
+    redraws: ClassVar[bool]
+
+    def check(self, data: TrialData, hyperparameters: Mapping[str, Value]) -> None:
+        """Raise ValueError where images or values do not fit this method."""
+        self._complete(hyperparameters)
+        check_training_images(data)
+
+    def fit(
+        self, data: TrialData, hyperparameters: Mapping[str, Value], context: Context
+    ) -> Iterator[Progress]:
+        """Train, yielding at `context.rungs` equally spaced steps.
+
+        Diagnostics hold the drawn parameters as `augmentation.NAME`. Raises ValueError where
+        `check` would, or where there are fewer steps than rungs, and `Diverged` where the loss is
+        not finite.
+        """
+        self.check(data, hyperparameters)
+        values = self._complete(hyperparameters)
+        steps = int(values["steps"])
+        check_steps(steps, values, context)
+        data = data.to(context.device)
+        augmentation = get_augmentation(values["augmentation"])
+        seed = stream_seed(context.seed, INIT)
+        network = context.prepare(build_network(values, data.size, seed))
+        optimiser = torch.optim.SGD(
+            network.parameters(),
+            lr=values["learning_rate"],
+            momentum=_MOMENTUM,
+            weight_decay=values["weight_decay"],
+        )
+        batches = Batches(data, values, context, augmentation)
+
+        def vector(step: int) -> Tensor:
+            epoch = step // max(1, len(data.train) // int(values["batch_size"]))
+            return self._vector(augmentation, data.size, context, epoch)
+
+        def loss(step: int) -> Tensor:
+            batch = batches.at(step)
+            augmented = augmentation.apply(batch.normal, vector(step), batch.draw)
+            return classification(network, batch.normal, augmented)
+
+        training = Training(
+            context,
+            network,
+            optimiser,
+            lambda step: values["learning_rate"] * cosine(step, steps),
+            loss,
+        )
+
+        def drawn() -> dict[str, float]:
+            last = augmentation.values(vector(training.step_number - 1))
+            return {f"augmentation.{name}": value for name, value in last.items()}
+
+        yield from course(
+            training,
+            steps,
+            lambda: DensityDetector.fitted(copy.deepcopy(network), data.train),
+            drawn,
+        )
+
+    def restore(
+        self, hyperparameters: Mapping[str, Value], weights: Mapping[str, Tensor]
+    ) -> DensityDetector:
+        """The detector that `weights()` came from, on the CPU."""
+        return DensityDetector.from_weights(weights, self._complete(hyperparameters))
+
+    def corrupt(
+        self,
+        data: TrialData,
+        hyperparameters: Mapping[str, Value],
+        count: int,
+        generator: torch.Generator,
+    ) -> tuple[Tensor, Tensor]:
+        """Training images and their augmentation at one random choice, in [0, 1]."""
+        self.check(data, hyperparameters)
+        augmentation = get_augmentation(str(self._complete(hyperparameters)["augmentation"]))
+        train = data.train.to(generator.device)
+        clean = unit(train[choose(len(train), count, generator)])
+        vector = augmentation.sample(data.size, generator)
+        draw = augmentation.draw(count, data.size, generator)
+        return clean, augmentation.apply(clean, vector, draw)
+
+    def families(self, hyperparameters: Mapping[str, Value]) -> frozenset[str]:
+        """The synthetic defects that look like the augmentation or one of the paper's, among which
+        a study may draw."""
+        own = str(self._complete(hyperparameters)["augmentation"])
+        return frozenset().union(*(lookalikes(name) for name in (*_OF_THE_PAPER, own)))
+
+    def _vector(
+        self, augmentation: Augmentation, size: tuple[int, int], context: Context, epoch: int
+    ) -> Tensor:
+        """The same at every call for the same epoch; for all epochs where nothing is redrawn."""
+        generator = context.generator(VALUES, epoch if self.redraws else 0)
+        return augmentation.sample(size, generator)
+
+    def _complete(self, hyperparameters: Mapping[str, Value]) -> dict[str, Any]:
+        values = complete(self.hyperparameters, hyperparameters)
+        return {**values, "norm": "batch", "test_batch_size": 0, "validation": "all"}
+
+
+@register_method("random-static")
+class RandomStatic(_RandomAugmentation):
+    title: ClassVar[str] = "Random augmentation, drawn once"
+    redraws: ClassVar[bool] = False
+
+
+@register_method("random-dynamic")
+class RandomDynamic(_RandomAugmentation):
+    title: ClassVar[str] = "Random augmentation, drawn again in every epoch"
+    redraws: ClassVar[bool] = True

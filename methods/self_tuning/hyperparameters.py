@@ -1,0 +1,195 @@
+"""Declarations of the self-tuned detector's hyperparameters."""
+
+from __future__ import annotations
+
+from methods.augmentation import augmentation_names
+from methods.hyperparameter import Hyperparameter
+from methods.self_tuning.starting_point import initial_hyperparameters
+
+_PAPER = "ST-SSAD, Appendix C.2"
+_CUTPASTE = "CutPaste (Li et al., 2021); ST-SSAD takes its model from there"
+
+NETWORK: tuple[Hyperparameter, ...] = (
+    Hyperparameter(
+        "width",
+        64,
+        "channels of ResNet-18's first stage; the embedding is 8 times as wide",
+        low=2,
+        high=128,
+        log=True,
+        unit="channels",
+        source="ResNet-18 (He et al., 2016)",
+    ),
+    Hyperparameter(
+        "stem",
+        "auto",
+        "small: 3 x 3 without pooling; large: 7 x 7 with pooling, then a sixteenth of the pixels;"
+        " auto: small for a shorter side of 64 pixels at most",
+        choices=("auto", "small", "large"),
+        source="ours; ResNet-18 has the large one",
+    ),
+    Hyperparameter(
+        "norm",
+        "batch",
+        "batch normalisation, over normal and augmented images together, or group normalisation,"
+        " which does not know of batches",
+        choices=("batch", "group"),
+        source="ResNet-18 (He et al., 2016) has batch normalisation",
+    ),
+    Hyperparameter(
+        "unit_embedding",
+        True,
+        "whether embeddings are divided by their length",
+        choices=(True, False),
+        source="ours, after the first author's earlier study (Yoo et al., 2022)",
+    ),
+)
+
+TRAINING: tuple[Hyperparameter, ...] = (
+    Hyperparameter(
+        "steps",
+        667,
+        "updates of the network in all, the warm start included",
+        low=1,
+        high=200_000,
+        log=True,
+        source=f"{_PAPER}: 20 epochs of about 8 steps and 500 iterations",
+    ),
+    Hyperparameter(
+        "batch_size",
+        32,
+        "normal images in a step, over all workers; as many augmented ones beside them",
+        low=2,
+        high=1024,
+        log=True,
+        unit="images",
+        source=f"{_PAPER}: 32 at 256 pixels, 256 at 32 pixels",
+    ),
+    Hyperparameter(
+        "learning_rate",
+        0.03,
+        "step size of the network's stochastic gradient descent",
+        low=1e-5,
+        high=1.0,
+        log=True,
+        symbol="α",
+        source=_CUTPASTE,
+    ),
+    Hyperparameter(
+        "momentum",
+        0.9,
+        "momentum of the network's stochastic gradient descent",
+        low=0.0,
+        high=0.99,
+        source=_CUTPASTE,
+    ),
+    Hyperparameter(
+        "weight_decay",
+        3e-5,
+        "weight decay of the network's stochastic gradient descent",
+        low=0.0,
+        high=0.1,
+        source=_CUTPASTE,
+    ),
+)
+
+TUNING: tuple[Hyperparameter, ...] = (
+    Hyperparameter(
+        "augmentation",
+        "cutdiff",
+        "what makes pseudo-anomalies of normal images, and is learned",
+        choices=tuple(augmentation_names(differentiable=True)),
+        symbol="φ",
+        source="ST-SSAD, section 3.2",
+    ),
+    Hyperparameter(
+        "tuning_rate",
+        0.02,
+        "step size of Adam on the augmentation: a size moves by about as large a share",
+        low=1e-4,
+        high=0.5,
+        log=True,
+        symbol="β",
+    ),
+    Hyperparameter(
+        "warm_share",
+        0.25,
+        "share of the steps that train the network alone, before the augmentation moves",
+        low=0.0,
+        high=0.9,
+        source=f"{_PAPER}: 20 epochs before 500 iterations",
+    ),
+    Hyperparameter(
+        "inner_updates",
+        1,
+        "updates of the network for each of the augmentation",
+        low=1,
+        high=100,
+        log=True,
+        source=f"{_PAPER}: 1, and 5 for digits",
+    ),
+    Hyperparameter(
+        "order",
+        "exact",
+        "the total derivative through the training step, or its first-order part only",
+        choices=("exact", "first"),
+        source="ST-SSAD, Eq. 5 and Eq. 4",
+    ),
+    Hyperparameter(
+        "alignment",
+        "validation_loss",
+        "what the augmentation descends: the mean distances of ST-SSAD, or the maximum mean"
+        " discrepancy with total distance normalisation or on raw embeddings",
+        choices=("validation_loss", "mmd", "mmd_raw"),
+        symbol="L_val",
+        source="ST-SSAD, Eq. 3; the others are its ablations",
+    ),
+    Hyperparameter(
+        "validation",
+        "all",
+        "unlabelled images that the augmentation may look at: all, or one half, the other half"
+        " being scored only",
+        choices=("all", "half"),
+        source="ST-SSAD looks at all",
+    ),
+    Hyperparameter(
+        "test_batch_size",
+        0,
+        "unlabelled images in a tuning step, over all workers; 0 is as many as batch_size. Fewer"
+        " lower the share of anomalies under which the loss prefers no augmentation",
+        low=0,
+        high=1024,
+        unit="images",
+    ),
+    Hyperparameter(
+        "patience",
+        50,
+        "updates of the augmentation without a better sum of both losses that end the training",
+        low=1,
+        high=100_000,
+        log=True,
+        unit="updates",
+        source="ours; ST-SSAD, section 4, names the sum",
+    ),
+)
+
+SCORING: tuple[Hyperparameter, ...] = (
+    Hyperparameter(
+        "density_score",
+        "mahalanobis",
+        "distance from the Gaussian of normal embeddings, or its negative log-likelihood: one"
+        " ranking, two spreads",
+        choices=("mahalanobis", "nll"),
+        symbol="s",
+        source="ST-SSAD, section 4, says the likelihood; its authors' code the distance",
+        tier="scoring",
+    ),
+)
+
+HYPERPARAMETERS: tuple[Hyperparameter, ...] = (
+    *TRAINING,
+    *TUNING,
+    *NETWORK,
+    *initial_hyperparameters(),
+    *SCORING,
+)

@@ -1,0 +1,208 @@
+"""ST-SSAD as a method."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from methods.augmentation import get_augmentation
+from methods.contract import Context, Progress, TrialData, unit
+from methods.hyperparameter import Hyperparameter, Value, complete
+from methods.registry import register_method
+from methods.self_tuning.batches import choose, test_batch_size, tuning_images
+from methods.self_tuning.detector import DensityDetector
+from methods.self_tuning.guards import diagnose
+from methods.self_tuning.hyperparameters import HYPERPARAMETERS
+from methods.self_tuning.loop import SelfTuning
+from methods.self_tuning.starting_point import (
+    as_start,
+    public_values,
+    start_vector,
+    usual_starts,
+)
+
+_SAMPLE = 32
+# Defect families of the synthetic judge that look like what an augmentation makes.
+_LOOKALIKES: Mapping[str, frozenset[str]] = {
+    "cutdiff": frozenset({"stain"}),
+    "cutdiff-cholesky": frozenset({"stain"}),
+    "cutdiff-coloured": frozenset({"stain"}),
+    "cutdiff-signed": frozenset({"stain"}),
+    "cutpaste": frozenset({"patch"}),
+    "cutpaste-scar": frozenset({"scar"}),
+    "mixture": frozenset({"stain", "patch", "scar"}),
+    "texture-blend": frozenset({"patch"}),
+    "thread": frozenset({"scar"}),
+}
+
+
+@register_method("st-ssad")
+class SelfTuningDetector:
+    """A classifier of augmented images whose augmentation is learned by gradient, without labels.
+
+    See the README beside this file for the equations and for what the paper leaves open.
+    """
+
+    name: ClassVar[str]
+    title: ClassVar[str] = "Self-tuning detector"
+    paper: ClassVar[str] = "ST-SSAD (Yoo, Zhao and Akoglu, 2023)"
+    hyperparameters: ClassVar[tuple[Hyperparameter, ...]] = HYPERPARAMETERS
+
+    def check(self, data: TrialData, hyperparameters: Mapping[str, Value]) -> None:
+        """Raise ValueError where images or values do not fit this method."""
+        values = self._complete(hyperparameters)
+        check_training_images(data)
+        wanted, there = test_batch_size(values), len(tuning_images(data.test, values))
+        if there < wanted:
+            which = "half of the unlabelled images" if values["validation"] == "half" else "them"
+            raise ValueError(
+                f"a tuning step takes {wanted} unlabelled images, but there are {len(data.test)}"
+                f" and it may look at {which}, {there}; lower test_batch_size or batch_size to"
+                f" {there}"
+            )
+        if there > 1 and bool((data.test == data.test[:1]).all()):
+            raise ValueError(
+                f"all {len(data.test)} unlabelled images are alike: there is nothing to tune by"
+            )
+        augmentation = get_augmentation(values["augmentation"], differentiable=True)
+        start_vector(augmentation, values, data.size)
+
+    def fit(
+        self, data: TrialData, hyperparameters: Mapping[str, Value], context: Context
+    ) -> Iterator[Progress]:
+        """Train and tune, yielding at `context.rungs` equally spaced steps.
+
+        What a rung yields is the best state so far by the sum of both losses; once that has not
+        improved for `patience` updates, the rungs left are yielded without training. Always in
+        float32: second derivatives in bfloat16 are mostly rounding. Raises ValueError before
+        training where `check` would, or where there are fewer steps than rungs, `Diverged` where a
+        loss is not finite, and VanishedGradient where the augmentation has no effect to learn from.
+        """
+        self.check(data, hyperparameters)
+        values = self._complete(hyperparameters)
+        steps = int(values["steps"])
+        check_steps(steps, values, context)
+        training = SelfTuning(data, values, context)
+        sizes = (training.batches.batch, training.batches.batch, training.batches.test_batch)
+        for rung in range(training.rung + 1, context.rungs + 1):
+            last = rung * steps // context.rungs
+            training.cosines.clear()
+            total, first = 0.0, training.step_number
+            while training.step_number < last and not training.stopped:
+                total += training.step()
+            done = training.step_number - first
+            training.rung = rung
+            detector, vector = training.detector(), training.kept().vector
+            guards = diagnose(
+                test_scores=detector.scores(unit(training.data.test), {}),
+                train_embeddings=detector.embed(unit(training.data.train)),
+                batch_sizes=sizes,
+                augmentation=training.augmentation,
+                vector=vector,
+                sample=training.batches.sample(_SAMPLE),
+            )
+            state = training.state()
+            yield Progress(
+                rung=rung,
+                train_loss=total / done if done else training.smoothed.value,
+                detector=detector,
+                tuned=public_values(training.augmentation, vector),
+                diagnostics={**_course(training), **guards},
+                state=_returning(state),
+            )
+
+    def restore(
+        self, hyperparameters: Mapping[str, Value], weights: Mapping[str, Tensor]
+    ) -> DensityDetector:
+        """The detector that `weights()` came from, on the CPU."""
+        return DensityDetector.from_weights(weights, self._complete(hyperparameters))
+
+    def corrupt(
+        self,
+        data: TrialData,
+        hyperparameters: Mapping[str, Value],
+        count: int,
+        generator: torch.Generator,
+    ) -> tuple[Tensor, Tensor]:
+        """Training images and their augmentation at its initial values, in [0, 1]; at the learned
+        ones with the hyperparameters of `learned`."""
+        self.check(data, hyperparameters)
+        values = self._complete(hyperparameters)
+        augmentation = get_augmentation(values["augmentation"], differentiable=True)
+        train = data.train.to(generator.device)
+        clean = unit(train[choose(len(train), count, generator)])
+        draw = augmentation.draw(count, data.size, generator)
+        return clean, augmentation.apply(clean, start_vector(augmentation, values, data.size), draw)
+
+    def learned(
+        self, hyperparameters: Mapping[str, Value], tuned: Mapping[str, float]
+    ) -> dict[str, Value]:
+        """The hyperparameters with the initial values that `Progress.tuned` stands for."""
+        return {**hyperparameters, **as_start(tuned)}
+
+    def starts(self, hyperparameters: Mapping[str, Value]) -> list[dict[str, Value]]:
+        """The hyperparameters once for each usual start of the augmentation: sibling trials, to be
+        chosen among by score variance (ST-SSAD, section 3.3)."""
+        augmentation = get_augmentation(str(self._complete(hyperparameters)["augmentation"]))
+        return [{**hyperparameters, **start} for start in usual_starts(augmentation)]
+
+    def families(self, hyperparameters: Mapping[str, Value]) -> frozenset[str]:
+        """The augmentation's name, and the synthetic defects that look like it."""
+        name = str(self._complete(hyperparameters)["augmentation"])
+        return lookalikes(name)
+
+    def _complete(self, hyperparameters: Mapping[str, Value]) -> dict[str, Any]:
+        return {**complete(self.hyperparameters, hyperparameters)}
+
+
+def lookalikes(augmentation: str) -> frozenset[str]:
+    """An augmentation's name, and the synthetic defects that look like what it makes."""
+    return _LOOKALIKES.get(augmentation, frozenset()) | {augmentation}
+
+
+def check_training_images(data: TrialData) -> None:
+    """Raise ValueError for fewer than two training images, or for such as are all alike."""
+    if len(data.train) < 2:
+        raise ValueError("there is one training image, but a density needs at least 2")
+    if bool((data.train == data.train[:1]).all()):
+        raise ValueError(
+            f"all {len(data.train)} training images are alike: their embeddings would have no"
+            " spread to measure distances by"
+        )
+
+
+def check_steps(steps: int, values: Mapping[str, Any], context: Context) -> None:
+    """Raise ValueError for fewer steps than rungs, or a part of a batch that is too small."""
+    if steps < context.rungs:
+        raise ValueError(
+            f"steps is {steps}, but must be at least the number of rungs, {context.rungs}"
+        )
+    if values["norm"] == "batch" and int(values["batch_size"]) // context.world_size < 2:
+        raise ValueError(
+            f"batch_size is {values['batch_size']} for {context.world_size} workers, but batch"
+            " normalisation needs 2 images a worker; raise it, or use norm=group"
+        )
+
+
+def _course(training: SelfTuning) -> dict[str, float]:
+    """Where the training stands, as numbers; those that are not known yet are left out."""
+    cosines = [cosine for cosine in training.cosines if math.isfinite(cosine)]
+    course = {
+        "training_loss": training.smoothed.value,
+        "validation_loss": training.validation_loss,
+        "warm_loss": training.warm_loss,
+        "tuning_began": float(training.began) if training.tuning else math.nan,
+        "tuning_updates": float(training.tuned.updates),
+        "best_update": float(training.rule.best_update),
+        "stopped_early": float(training.stopped),
+        "first_order_cosine": sum(cosines) / len(cosines) if cosines else math.nan,
+    }
+    return {name: value for name, value in course.items() if math.isfinite(value)}
+
+
+def _returning(state: dict[str, Any]) -> Any:
+    return lambda: state

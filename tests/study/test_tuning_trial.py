@@ -1,0 +1,94 @@
+"""A self-tuning trial in the study: the same records, checkpoints and rungs as any other."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from methods.contract import TuningMethod
+from methods.criteria.defects import build_synthetic
+from methods.criteria.registry import criterion_names
+from methods.registry import get_method
+from search_spaces.loader import load_search_space
+from tuner.study.arrays import StudyArrays, pack_synthetic
+from tuner.study.files import TrialFiles
+from tuner.study.space import build_space
+from tuner.study.trial import Runtime, TrialSpec, conduct
+
+
+@pytest.fixture(scope="module")
+def arrays() -> StudyArrays:
+    rng = np.random.default_rng(0)
+    stripes = 128 + 60 * np.sin(np.arange(32) / 2)
+
+    def images(count: int) -> np.ndarray:
+        noisy = stripes + rng.normal(0, 12, (count, 3, 32, 32))
+        return noisy.clip(0, 255).astype(np.uint8)
+
+    train, held_out, test = images(16), images(6), images(10)
+    test[:4, :, 8:16, 8:16] //= 3
+    synthetic = build_synthetic(
+        torch.from_numpy(held_out),
+        torch.from_numpy(test),
+        torch.Generator().manual_seed(0),
+        exclude=get_method("st-ssad").families({}),
+    )
+    return StudyArrays(train, held_out, test, pack_synthetic(synthetic))
+
+
+def make_spec(folder: Path) -> TrialSpec:
+    pins = {"steps": 9, "width": 4, "batch_size": 4, "inner_updates": 2}
+    space = build_space(get_method("st-ssad"), load_search_space("st-ssad"), "cpu", pins)
+    return TrialSpec(
+        number=0,
+        method="st-ssad",
+        hyperparameters=space.complete(space.defaults),
+        grid=space.grid,
+        criteria=criterion_names(),
+        leading="score_variance",
+        seed=3,
+        rungs=3,
+        folder=str(folder),
+    )
+
+
+def test_records_carry_what_was_learned_and_go_on_after_an_interruption(
+    arrays: StudyArrays, tmp_path: Path
+) -> None:
+    spec = make_spec(tmp_path / "whole")
+    assert len(spec.grid) == 2
+    records = list(conduct(spec, arrays, Runtime()))
+    assert [r["rung"] for r in records] == [1, 2, 3]
+    assert all(set(r["tuned"]) == {"size", "ratio", "angle"} for r in records)
+    assert records[0]["tuned"]["size"] == pytest.approx(0.01)
+    assert records[-1]["tuned"] != records[0]["tuned"]
+    assert all(set(r["criteria"]) == set(criterion_names()) for r in records)
+    assert records[-1]["diagnostics"]["tuning_updates"] > 0
+
+    broken = replace(spec, folder=str(tmp_path / "broken"))
+    first = next(conduct(broken, arrays, Runtime()))
+    rest = list(conduct(replace(broken, after_rung=1), arrays, Runtime()))
+    for found, expected in zip([first, *rest], records, strict=True):
+        for key in ("tuned", "criteria", "train_loss", "diagnostics"):
+            assert found[key] == expected[key]
+
+    detector = get_method("st-ssad").restore(
+        spec.hyperparameters, TrialFiles(Path(spec.folder)).weights()
+    )
+    images = torch.from_numpy(arrays.test) / 255
+    scores = detector.grid_scores(images, spec.grid).numpy()
+    np.testing.assert_allclose(scores, TrialFiles(Path(spec.folder)).scores()["test"], rtol=1e-5)
+
+
+def test_what_was_learned_is_a_point_of_the_search() -> None:
+    method = get_method("st-ssad")
+    assert isinstance(method, TuningMethod)
+    assert not isinstance(get_method("fae"), TuningMethod)
+    space = build_space(method, load_search_space("st-ssad"), "cpu", {})
+    point = method.learned(space.complete(space.defaults), {"size": 0.03, "angle": 1.0})
+    assert point["initial_size"] == 0.03 and point["initial_angle"] == 1.0
+    assert point.keys() == space.complete(space.defaults).keys()
