@@ -142,7 +142,7 @@ class Job:
         workbench = set_up(config, home, voice.progress)
         for warning in workbench.prepared.warnings:
             voice.warn(warning)
-        plan = workbench.plan()
+        plan = workbench.plan(home)
         voice.plan(plan, workbench)
         return cls(config, home, voice, workbench, plan, began)
 

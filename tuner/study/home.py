@@ -64,6 +64,11 @@ class Home:
         return self.path / "data"
 
     @property
+    def precision(self) -> Path:
+        """Number formats chosen by measurement, so that a repeated study repeats them."""
+        return self.path / "precision.json"
+
+    @property
     def engine(self) -> Path:
         return self.path / "engine"
 

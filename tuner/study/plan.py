@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 
@@ -16,6 +18,7 @@ from tuner.study.config import StudyConfig
 from tuner.study.space import MethodSpace
 
 PROBE_STEPS = 6
+CLEARLY_FASTER = 1.2
 
 
 @dataclass(frozen=True)
@@ -116,10 +119,14 @@ def label(precision: str, channels_last: bool) -> str:
     return precision + (", channels last" if channels_last else "")
 
 
-def measure(config: StudyConfig, space: MethodSpace, data: TrialData, layout: Layout) -> Speed:
+def measure(
+    config: StudyConfig, space: MethodSpace, data: TrialData, layout: Layout, memory: Path
+) -> Speed:
     """Time real training steps of a method's defaults in each number format, and choose.
 
-    `--precision` narrows the choice; the memory layout is always chosen by measurement.
+    The memory layout is always channels last. With `--precision auto`, bfloat16 is chosen where it
+    is clearly faster, and the choice is kept in the file `memory`: a later study of the same kind
+    on this machine makes the same one, however busy the machine is then.
     """
     method = get_method(space.method)
     device = torch.device("cuda" if layout.gpus else "cpu")
@@ -143,9 +150,23 @@ def measure(config: StudyConfig, space: MethodSpace, data: TrialData, layout: La
             )
     finally:
         torch.set_num_threads(threads)
-    allowed = [v for v in variants if config.precision in ("auto", v[0])]
-    best = min(allowed, key=lambda v: seconds[label(*v)])
-    return Speed(seconds, *best)
+    if config.precision != "auto":
+        return Speed(seconds, config.precision, True)
+    gain = seconds[label("float32", True)] / seconds[label("bfloat16", True)]
+    found: Precision = "bfloat16" if gain >= CLEARLY_FASTER else "float32"
+    key = f"{space.method} {data.size[0]}x{data.size[1]} {device.type} {layout.cpus:g}"
+    return Speed(seconds, _remembered(memory, key, found), True)
+
+
+def _remembered(memory: Path, key: str, found: Precision) -> Precision:
+    """The choice made for `key` before, else `found`, which is kept."""
+    known: dict[str, Precision] = json.loads(memory.read_text()) if memory.is_file() else {}
+    if key not in known:
+        memory.parent.mkdir(parents=True, exist_ok=True)
+        temporary = memory.with_suffix(f".{os.getpid()}.tmp")
+        temporary.write_text(json.dumps({**known, key: found}, indent=2) + "\n")
+        temporary.replace(memory)
+    return known.get(key, found)
 
 
 def _step_seconds(fit: object) -> float:

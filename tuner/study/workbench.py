@@ -73,13 +73,13 @@ class Workbench:
     def space(self, method: str) -> MethodSpace:
         return next(space for space in self.spaces if space.method == method)
 
-    def plan(self) -> Plan:
+    def plan(self, home: Home) -> Plan:
         """Measures the machine (seconds), so that the plan can say what to expect."""
         return Plan(
             config=self.config,
             machine=self.machine,
             layout=self.layout,
-            speed=measure(self.config, self.spaces[0], self.data, self.layout),
+            speed=measure(self.config, self.spaces[0], self.data, self.layout, home.precision),
             spaces=self.spaces,
             counts={
                 "train": len(self.parts.train),
