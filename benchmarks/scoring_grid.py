@@ -22,13 +22,12 @@ import torch.nn.functional as F
 from methods.contract import Context, Precision, TrialData
 from methods.hyperparameter import Value, complete
 from methods.scoring.pipeline import expand_grid, grid_scores, scores
+from search_spaces.loader import load_search_space
 
 TARGET = 0.02
+# The grid that ships: what a study judges at each rung.
 GRID: dict[str, list[Value]] = {
-    "discrepancy": ["mse", "ssim", "gms", "msgms"],
-    "smoothing_passes": [0, 1, 2],
-    "smoothing_size": [11 / 256, 0.09],
-    "pooling": ["sum", "max", "topk", "topk_relative"],
+    name: list(values) for name, values in load_search_space("fae").scoring.items()
 }
 
 
