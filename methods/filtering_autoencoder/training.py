@@ -18,6 +18,7 @@ from methods.filtering_autoencoder.detector import FilteringDetector
 from methods.filtering_autoencoder.loss import filtering_loss
 from methods.filtering_autoencoder.schedule import CHECKS, Plateau, cosine, warm_up
 from methods.networks.unet import UNet
+from methods.state import on_cpu
 
 # streams of a trial's seed: changing one hyperparameter leaves the other draws as they were
 _INIT, _BATCH, _AUGMENT, _CORRUPT, _NOISE, _BANK, _VALIDATE = range(7)
@@ -129,7 +130,7 @@ class Training:
             "optimiser": self.optimiser.state_dict(),
             "plateau": self.plateau.state(),
         }
-        copied: dict[str, Any] = _on_cpu(state)
+        copied: dict[str, Any] = on_cpu(state)
         return copied
 
     def _resume(self, state: Mapping[str, Any]) -> None:
@@ -164,14 +165,3 @@ class Training:
             images, mask = apply(clean, draw, self.sources.bank(generator))
             self._validation = (images, clean, mask)
         return float(self._loss(*self._validation).mean())
-
-
-def _on_cpu(value: Any) -> Any:
-    """A deep copy with every tensor on the CPU."""
-    if isinstance(value, Tensor):
-        return value.detach().cpu().clone()
-    if isinstance(value, Mapping):
-        return {key: _on_cpu(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return type(value)(_on_cpu(item) for item in value)
-    return value

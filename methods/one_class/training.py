@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from methods.contract import Context, Detector, Diverged, Progress, TrialData, unit
 from methods.self_tuning.batches import choose
+from methods.state import on_cpu
 
 # Streams of a trial's seed.
 INIT, BATCH, VALUES = range(3)
@@ -66,7 +67,7 @@ class Training:
             "network": self.network.state_dict(),
             "optimiser": self.optimiser.state_dict(),
         }
-        copied: dict[str, Any] = _on_cpu(state)
+        copied: dict[str, Any] = on_cpu(state)
         return copied
 
 
@@ -110,16 +111,6 @@ def uncorrupted(data: TrialData, count: int, generator: torch.Generator) -> tupl
     train = data.train.to(generator.device)
     clean = unit(train[choose(len(train), count, generator)])
     return clean, clean.clone()
-
-
-def _on_cpu(value: Any) -> Any:
-    if isinstance(value, Tensor):
-        return value.detach().cpu().clone()
-    if isinstance(value, Mapping):
-        return {key: _on_cpu(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return type(value)(_on_cpu(item) for item in value)
-    return value
 
 
 def _returning(state: dict[str, Any]) -> Any:

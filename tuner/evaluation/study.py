@@ -41,9 +41,10 @@ def audit_study(
     def contender(entry: Entry, setting: int | None = None) -> Contender:
         grid = bench.space(entry.method).grid
         index = int(scores[entry.number]["setting"]) if setting is None else setting
+        detector = restore(bench, entry, folder)
         maps = None
-        if hasattr(restore(bench, entry, folder), "maps"):
-            maps = functools.partial(maps_of, bench, entry, folder, grid[index])
+        if hasattr(detector, "maps"):
+            maps = functools.partial(maps_of, bench, detector, grid[index])
         return Contender(scores[entry.number]["test"][index], maps)
 
     chosen = next(entry for entry in judged if entry.number == winner)
@@ -67,10 +68,7 @@ def audit_study(
     return audit
 
 
-def maps_of(
-    bench: Workbench, entry: Entry, folder: StudyFolder, scoring: Mapping[str, Any]
-) -> Iterator[np.ndarray]:
+def maps_of(bench: Workbench, detector: Any, scoring: Mapping[str, Any]) -> Iterator[np.ndarray]:
     """The maps of the test batch, one by one, from a trial's kept detector."""
-    detector: Any = restore(bench, entry, folder)
     for start in range(0, len(bench.data.test), 32):
         yield from detector.maps(unit(bench.data.test[start : start + 32]), scoring).numpy()

@@ -57,9 +57,6 @@ class TrialFiles:
     def weights(self) -> dict[str, Tensor]:
         return load_file(self.path / "detector.safetensors")
 
-    def has_detector(self) -> bool:
-        return (self.path / "detector.safetensors").is_file()
-
     def scores(self) -> dict[str, np.ndarray]:
         with np.load(self.path / "scores.npz") as file:
             return {name: file[name] for name in file.files}

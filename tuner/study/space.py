@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from methods.contract import Method, Scoring
 from methods.hyperparameter import Hyperparameter, Value, by_name, complete
 from methods.scoring.pipeline import SCORING, expand_grid
-from search_spaces.loader import Choice, Distribution, Range, SearchSpace
+from search_spaces.loader import Choice, Distribution, SearchSpace
 
 
 @dataclass(frozen=True)
@@ -121,7 +121,3 @@ def _grid(
     if default not in grid:
         grid.append(default)
     return grid, grid.index(default)
-
-
-def integer_range(distribution: Distribution) -> bool:
-    return isinstance(distribution, Range) and distribution.integer
