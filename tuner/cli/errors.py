@@ -12,7 +12,10 @@ USAGE, NO_WINNER, INTERRUPTED = 2, 3, 130
 
 @contextlib.contextmanager
 def explained() -> Iterator[None]:
-    """2: something in the request or the data is wrong; 3: no trial succeeded; 130: stopped."""
+    """2: something in the request or the data is wrong; 3: no trial succeeded; 130: stopped.
+
+    Errors that no user caused pass with their traceback.
+    """
     try:
         yield
     except (ValueError, LookupError, OSError, RuntimeError) as error:
@@ -29,7 +32,8 @@ def _code(error: Exception) -> int | None:
         return INTERRUPTED
     if name == "NoWinner":
         return NO_WINNER
-    return None if type(error) is RuntimeError else USAGE
+    ours = type(error) in (RuntimeError, KeyError, IndexError) or not str(error)
+    return None if ours else USAGE
 
 
 def _text(error: Exception) -> str:
@@ -40,4 +44,4 @@ def _text(error: Exception) -> str:
             f"{'.'.join(map(str, problem['loc']))} is {problem['input']!r}: {problem['msg']}"
             for problem in error.errors()
         )
-    return str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)
+    return str(error)

@@ -106,10 +106,11 @@ class Ledger:
         reduction: int | None,
         resume: bool = False,
     ) -> Ledger:
-        """Open a study to add trials to it, and enqueue every method's defaults when it is new.
+        """Open a study to add trials to it; every method's defaults are its first trials.
 
-        `reduction` is the rate of successive halving (its eta), None for no early stopping.
-        Raises optuna.exceptions.DuplicatedStudyError for a name in use unless `resume`.
+        `reduction` is the rate of successive halving (its eta), None for no early stopping. With
+        `resume` a study of that name is continued, and what a killed driver left half-written is
+        completed. Raises optuna.exceptions.DuplicatedStudyError for a name in use otherwise.
         """
         sampler = optuna.samplers.TPESampler(
             n_startup_trials=random_trials + len(spaces),
@@ -134,9 +135,7 @@ class Ledger:
                 load_if_exists=resume,
             )
         ledger = cls(study, spaces)
-        if not study.get_trials(deepcopy=False):
-            for space in spaces:
-                ledger.enqueue(space.method, space.defaults, "default")
+        ledger._complete(random_trials)
         return ledger
 
     @classmethod
@@ -156,7 +155,26 @@ class Ledger:
 
     def ask(self, random_trials: int) -> Entry:
         """Draw the next point and write it down as running."""
-        trial = self._study.ask()
+        return self._draw(self._study.ask(), random_trials)
+
+    def _complete(self, random_trials: int) -> None:
+        """Finish whatever was begun when a driver died: defaults not yet offered, points half
+        drawn, ends written down but not told to the sampler."""
+        trials = self._study.get_trials(deepcopy=False)
+        offered = {t.user_attrs.get("method") for t in trials if _is_default(t)}
+        for space in self._spaces.values():
+            if space.method not in offered:
+                self.enqueue(space.method, space.defaults, "default")
+        for frozen in trials:
+            if frozen.state != TrialState.RUNNING:
+                continue
+            if "point" not in frozen.user_attrs:
+                self._draw(optuna.trial.Trial(self._study, frozen._trial_id), random_trials)
+            elif "outcome" in frozen.user_attrs:
+                self._tell(frozen, frozen.user_attrs["outcome"], frozen.user_attrs.get("values"))
+
+    def _draw(self, trial: optuna.Trial, random_trials: int) -> Entry:
+        """Draw what a trial still lacks; what it has, it keeps."""
         name = next(iter(self._spaces))
         if len(self._spaces) > 1:
             name = trial.suggest_categorical("method", sorted(self._spaces))
@@ -203,26 +221,28 @@ class Ledger:
         if frozen.state.is_finished():
             return
         trial = optuna.trial.Trial(self._study, frozen._trial_id)
-        trial.set_user_attr("outcome", outcome)
         if reason:
             trial.set_user_attr("reason", reason)
+        if values is not None:
+            trial.set_user_attr("values", list(values))
+        # Last: from here on the trial has ended, and a resumed study tells the sampler.
+        trial.set_user_attr("outcome", outcome)
+        self._tell(frozen, outcome, values)
+
+    def _tell(self, frozen: FrozenTrial, outcome: Outcome, values: Sequence[float] | None) -> None:
         state = _STATES[outcome]
         if len(self._study.directions) > 1 and outcome == "stopped_early":
             state = TrialState.FAIL
         told = list(values) if values is not None and state == TrialState.COMPLETE else None
-        self._study.tell(number, told, state=state)
+        self._study.tell(frozen.number, told, state=state)
 
     def entries(self) -> list[Entry]:
-        """Every trial that was started, in order."""
+        """Every trial whose point is drawn, in order."""
         trials = self._study.get_trials(deepcopy=False)
-        return [_entry(t) for t in trials if t.state != TrialState.WAITING]
+        return [_entry(t) for t in trials if "point" in t.user_attrs]
 
     def entry(self, number: int) -> Entry:
         return _entry(self._frozen(number))
-
-    def waiting(self) -> int:
-        states = (TrialState.WAITING,)
-        return len(self._study.get_trials(deepcopy=False, states=states))
 
     def note(self, **values: Any) -> None:
         """Write facts about the study itself."""
@@ -242,6 +262,10 @@ class Ledger:
 
     def _frozen(self, number: int) -> FrozenTrial:
         return self._study.get_trials(deepcopy=False)[number]
+
+
+def _is_default(trial: FrozenTrial) -> bool:
+    return trial.user_attrs.get("kind") == "default"
 
 
 def _entry(trial: FrozenTrial) -> Entry:
