@@ -31,7 +31,7 @@ from methods.criteria.registry import get_criterion
 from methods.hyperparameter import Value
 from methods.registry import get_method
 from tuner.study.arrays import StudyArrays
-from tuner.study.files import Record, TrialFiles
+from tuner.study.files import CRITERION_PREFIX, Record, TrialFiles
 from tuner.study.judge import judge
 
 SCORING_CRITERION = "synthetic_validation"
@@ -198,4 +198,6 @@ class Bench:
             "held_out": evidence.held_out_scores.cpu().numpy().astype(np.float32),
             "setting": np.asarray(verdict.setting),
         }
+        for name, values in verdict.by_setting.items():
+            scores[CRITERION_PREFIX + name] = values.cpu().numpy().astype(np.float64)
         return record, scores
