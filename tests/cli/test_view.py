@@ -41,6 +41,7 @@ def test_the_live_view_stays_small_with_fifty_trials(tmp_path: Path) -> None:
     assert "50 trials ended, 0 running" in text
     assert "best: trial" in text
     assert len(text.splitlines()) <= 12
+    assert any(line.startswith("trial  kind") for line in text.splitlines())
 
 
 def test_lines_say_how_each_trial_ended(tmp_path: Path) -> None:

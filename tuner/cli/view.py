@@ -7,6 +7,7 @@ from collections import deque
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
+from rich.padding import Padding
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
@@ -121,7 +122,9 @@ class LiveView(_Standing):
             style = {"finished": "green", "failed": "red"}.get(entry.state, "dim")
             state = entry.reason[:40] if entry.state == "failed" else entry.state.replace("_", " ")
             self._row(table, entry, state, entry.last.get("seconds", 0.0), style)
-        return Group(self._headline(now), ProgressBar(1.0, self._share, width=60), table)
+        # A bar by itself ends no line: padding of nothing does.
+        bar = Padding(ProgressBar(1.0, self._share, width=60), 0)
+        return Group(self._headline(now), bar, table)
 
     def _headline(self, now: float) -> Text:
         self._share = len(self.done) / max(self.plan.expected()[0], 1.0)
