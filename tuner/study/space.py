@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -50,7 +51,8 @@ class MethodSpace:
         kept = {
             name: value
             for name, value in values.items()
-            if name not in drawn and name not in self.pinned and self.fixed.get(name) != value
+            if name not in drawn and name not in self.pinned
+            if not same(self.fixed.get(name), value)
         }
         return {**drawn, **kept}
 
@@ -66,6 +68,17 @@ class MethodSpace:
             )
             for value in ends:
                 yield self.complete({**self.defaults, name: value})
+
+
+def same(one: Value | None, other: Value | None) -> bool:
+    """Whether two values are equal, numbers up to the rounding of their way through a unit."""
+    if isinstance(one, float) and isinstance(other, float):
+        return math.isclose(one, other, rel_tol=1e-6, abs_tol=1e-9)
+    return one == other
+
+
+def same_point(one: Mapping[str, Value], other: Mapping[str, Value]) -> bool:
+    return one.keys() == other.keys() and all(same(one[name], other[name]) for name in one)
 
 
 def families_of(method: Method, space: MethodSpace) -> frozenset[str]:
@@ -120,7 +133,7 @@ def _siblings(method: Method, space: MethodSpace) -> tuple[Mapping[str, Value], 
     if isinstance(method, TuningMethod):
         for start in method.starts(space.complete(space.defaults)):
             point = space.nearest(start)
-            if point != space.defaults and point not in found:
+            if not any(same_point(point, other) for other in (space.defaults, *found)):
                 found.append(point)
     return tuple(found)
 
