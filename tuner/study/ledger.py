@@ -129,13 +129,6 @@ class Ledger:
         `reduction` is the rate of successive halving (its eta), None for no early stopping.
         Raises optuna.exceptions.DuplicatedStudyError for a name in use unless `resume`.
         """
-        sampler = optuna.samplers.TPESampler(
-            n_startup_trials=random_trials + _given(spaces),
-            multivariate=True,
-            group=len(spaces) > 1,
-            constant_liar=True,
-            seed=seed,
-        )
         pruner = (
             optuna.pruners.SuccessiveHalvingPruner(min_resource=1, reduction_factor=reduction)
             if reduction
@@ -143,6 +136,13 @@ class Ledger:
         )
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            sampler = optuna.samplers.TPESampler(
+                n_startup_trials=random_trials + _given(spaces),
+                multivariate=True,
+                group=len(spaces) > 1,
+                constant_liar=True,
+                seed=seed,
+            )
             study = optuna.create_study(
                 storage=open_storage(url),
                 study_name=name,
