@@ -56,7 +56,8 @@ class LineView(_Standing):
         self._began = time.monotonic()
 
     def begin(self) -> None:
-        self.console.print("[dim]starting Ray[/dim]")
+        if self.plan.config.engine == "ray":
+            self.console.print("[dim]starting Ray[/dim]")
 
     def close(self) -> None: ...
 

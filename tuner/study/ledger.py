@@ -133,13 +133,6 @@ class Ledger:
         `resume` a study of that name is continued, and what a killed driver left half-written is
         completed. Raises optuna.exceptions.DuplicatedStudyError for a name in use otherwise.
         """
-        sampler = optuna.samplers.TPESampler(
-            n_startup_trials=random_trials + _given(spaces),
-            multivariate=True,
-            group=len(spaces) > 1,
-            constant_liar=True,
-            seed=seed,
-        )
         pruner = (
             optuna.pruners.SuccessiveHalvingPruner(min_resource=1, reduction_factor=reduction)
             if reduction
@@ -147,6 +140,13 @@ class Ledger:
         )
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            sampler = optuna.samplers.TPESampler(
+                n_startup_trials=random_trials + _given(spaces),
+                multivariate=True,
+                group=len(spaces) > 1,
+                constant_liar=True,
+                seed=seed,
+            )
             study = optuna.create_study(
                 storage=open_storage(url),
                 study_name=name,

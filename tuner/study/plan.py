@@ -223,7 +223,8 @@ def _settings(space: MethodSpace) -> str:
 
 def _precise(speed: Speed) -> str:
     text = f"{label(speed.precision, speed.channels_last)}: {1e3 * speed.step:.0f} ms a step"
-    return f"{text}, {speed.gain:.1f} times as fast as plain float32"
+    gain = f", {speed.gain:.1f} times as fast as plain float32"
+    return text + (gain if speed.gain >= 1.05 else "")
 
 
 @dataclass(frozen=True)
@@ -284,10 +285,7 @@ class Plan:
             ("precision", self._each(lambda space: _precise(self.speeds[space.method]))),
             *self._siblings(),
             ("drawn", self._each(lambda space: ", ".join(space.drawn))),
-            (
-                "scoring",
-                f"{self._each(_settings)} judged at each rung, none retrained",
-            ),
+            ("scoring", f"{self._each(_settings)} judged at each rung, none retrained"),
         ]
 
     def _each(self, say: Callable[[MethodSpace], str]) -> str:
