@@ -1,0 +1,22 @@
+"""How far the network's Jacobian is from the identity, by random directions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+
+def identity_distance(
+    network: Callable[[Tensor], Tensor], images: Tensor, directions: Tensor
+) -> Tensor:
+    """`|(J - I) v|^2 / d` of each image `[B, ...]` with d entries: `[B]`, one tangent pass.
+
+    `directions` v, like the images, from N(0, I): the expectation is then the squared Frobenius
+    norm |J - I|_F^2 / d (Hutchinson). Differentiable in the network's parameters. Its root is the
+    term that Bauer et al. add (PAE, supplement A.3); squared it is what anchored noise of variance
+    s^2 adds to the loss, times s^2 (FAE, expansion).
+    """
+    _, product = torch.func.jvp(network, (images,), (directions,))
+    return (product.float() - directions).square().flatten(1).mean(dim=1)
