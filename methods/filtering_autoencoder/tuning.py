@@ -128,7 +128,8 @@ def losses(
 
     def validation(network: Network, batch: Tensor) -> Tensor:
         sets = [_blocks(network, images, context) for images in (clean, batch[:, :3], test)]
-        standardiser = Standardiser.measured(*(part.detach() for part in sets[0]))
+        # its scale belongs to the derivative too: held, embeddings could shrink for nothing
+        standardiser = Standardiser.measured(*sets[0])
         return align(values["alignment"], *(standardiser(*parts) for parts in sets))
 
     return Losses(tuned=training, validation=validation)
