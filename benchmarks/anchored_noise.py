@@ -34,7 +34,7 @@ FIGURES = (
 
 
 def main() -> None:
-    options = parser(str(__doc__).splitlines()[0]).parse_args()
+    options = parser(str(__doc__).splitlines()[0], list(NOISE)).parse_args()
     arms = {name: Arm("fae", values) for name, values in NOISE.items()}
     compare(arms, options, FIGURES, Path(__file__).with_suffix(".json"))
 

@@ -26,7 +26,7 @@ FIGURES = ("image_auroc", "pixel_auroc", "identity_residual", "contraction_100")
 
 
 def main() -> None:
-    options = parser(str(__doc__).splitlines()[0]).parse_args()
+    options = parser(str(__doc__).splitlines()[0], list(ARMS)).parse_args()
     compare(ARMS, options, FIGURES, Path(__file__).with_suffix(".json"))
 
 

@@ -53,8 +53,9 @@ class Run:
     cache: Path
 
 
-def parser(description: str) -> argparse.ArgumentParser:
+def parser(description: str, arms: Sequence[str]) -> argparse.ArgumentParser:
     parsed = argparse.ArgumentParser(description=description)
+    parsed.add_argument("--arms", nargs="+", choices=arms, default=arms)
     parsed.add_argument("--categories", nargs="+", default=names())
     parsed.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parsed.add_argument("--size", type=int, default=48, help="image side in pixels")
@@ -96,7 +97,8 @@ def train(run: Run) -> dict[str, Any]:
 def compare(
     arms: Mapping[str, Arm], options: argparse.Namespace, figures: Sequence[str], target: Path
 ) -> None:
-    """Train every arm on every category with every seed, and write what came out."""
+    """Train the chosen arms on every category with every seed, and write what came out."""
+    arms = {name: arms[name] for name in options.arms}
     shared: dict[str, Value] = {
         "width": 8,
         "batch_size": 8,

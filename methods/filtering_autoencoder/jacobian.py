@@ -7,6 +7,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+_STEP = 1e-3
+
 
 def identity_distance(
     network: Callable[[Tensor], Tensor], images: Tensor, directions: Tensor
@@ -20,3 +22,16 @@ def identity_distance(
     """
     _, product = torch.func.jvp(network, (images,), (directions,))
     return (product.float() - directions).square().flatten(1).mean(dim=1)
+
+
+def difference_distance(
+    network: Callable[[Tensor], Tensor], images: Tensor, directions: Tensor
+) -> Tensor:
+    """`identity_distance` by central differences: `[B]`, two plain passes, for looking only.
+
+    The first tangent pass of a process takes a second to prepare, which a short trial cannot spare.
+    With steps of a thousandth of the grey range a trained network's value is off by less than 1 %.
+    """
+    ahead, behind = (network(images + step * directions) for step in (_STEP, -_STEP))
+    product = (ahead - behind) / (2 * _STEP)
+    return (product - directions).square().flatten(1).mean(dim=1)

@@ -118,3 +118,91 @@ def test_the_hypergradient_is_that_of_finite_differences(
         nudge[i] = 1e-5
         slope = (by_hand(vector + nudge) - by_hand(vector - nudge)) / 2e-5
         assert float(found.gradient[i]) == pytest.approx(slope, rel=1e-4, abs=1e-8)
+
+
+def test_the_step_ahead_is_as_long_as_adams(trained: tuple[UNet, torch.optim.Adam]) -> None:
+    network, optimiser = trained
+    inner, before = inner_step(optimiser, 0.25), velocity(network, optimiser, 0.25)
+    plain = sum(float(v.square().sum()) for v in before.values()) ** 0.5
+    moved = copy.deepcopy(network)
+    ahead = torch.optim.Adam(moved.parameters(), lr=1e-3)
+    ahead.load_state_dict(copy.deepcopy(optimiser.state_dict()))
+    for parameter, own in zip(moved.parameters(), network.parameters(), strict=True):
+        # a gradient that leaves Adam's moments as they are, but for their bias
+        parameter.grad = optimiser.state[own]["exp_avg"].clone()
+    ahead.step()
+    pairs = zip(moved.parameters(), network.parameters(), strict=True)
+    length = sum(float((a - b).detach().square().sum()) for a, b in pairs) ** 0.5
+    assert inner.learning_rate * plain == pytest.approx(length, rel=0.2)
+    assert inner.momentum == 0.9
+
+
+def test_settings_are_those_of_the_self_tuning_trial() -> None:
+    ours, theirs = by_name(FAE.hyperparameters), by_name(SELF_TUNING)
+    for name in ("size", "ratio", "angle", "amplitude"):
+        one, other = ours[f"cutdiff_{name}"], theirs[f"initial_{name}"]
+        assert (one.low, one.high, one.log, one.unit) == (
+            other.low, other.high, other.log, other.unit,
+        )  # fmt: skip
+    recipe = CorruptionRecipe(cutdiff_size=0.04, cutdiff_ratio=1.5, cutdiff_amplitude=-0.3)
+    again = settings_of(vector_of(recipe, (64, 64)))
+    assert again == pytest.approx(
+        {"cutdiff_size": 0.04, "cutdiff_ratio": 1.5, "cutdiff_angle": 0, "cutdiff_amplitude": -0.3}
+    )
+    for bound in (1e-5, 1.0):
+        FAE.check(_plain(), {"cutdiff_size": bound})
+        vector_of(CorruptionRecipe(cutdiff_size=bound), (256, 256))
+
+
+def _plain() -> TrialData:
+    images = (255 * greys(2, 0)).to(torch.uint8)
+    return TrialData(images, images, images)
+
+
+def test_a_learned_cutdiff_is_adopted_and_nothing_else() -> None:
+    learned = {"size": 0.02, "ratio": 1.3, "angle": 0.4}
+    expected = {"cutdiff_size": 0.02, "cutdiff_ratio": 1.3, "cutdiff_angle": 0.4}
+    assert FAE.adopt(learned) == {"cutdiff_share": 1.0, **expected}
+    signed = FAE.adopt({**learned, "amplitude": -0.4})
+    assert signed["cutdiff_amplitude"] == -0.4
+    assert adopted({k: v for k, v in signed.items() if k != "cutdiff_share"}) == signed
+    FAE.check(_plain(), signed)
+    for other in ({}, {"angle": 1.0}, {**learned, "opacity": 0.5, "jitter": 0.1}, {"l11": 0.1}):
+        assert FAE.adopt(other) == {}
+
+
+def test_a_tuned_trial_moves_its_cutdiff_and_resumes_where_it_was(data: TrialData) -> None:
+    whole = list(TUNED.fit(data, TINY, Context(seed=3, rungs=4)))
+    assert isinstance(TUNED, TuningMethod)
+    names = {"cutdiff_size", "cutdiff_ratio", "cutdiff_angle", "cutdiff_amplitude"}
+    assert all(set(p.tuned) == names for p in whole)
+    # two of eight steps are the warm start, and end before the first rung does
+    assert whole[0].tuned["cutdiff_size"] == 0.01
+    assert len({p.tuned["cutdiff_size"] for p in whole}) == 4
+    state = copy.deepcopy(whole[1].state())
+    rest = list(TUNED.fit(data, TINY, Context(seed=3, rungs=4, resume=state)))
+    assert [p.tuned for p in rest] == [p.tuned for p in whole[2:]]
+    one, other = whole[-1].detector.weights(), rest[-1].detector.weights()
+    assert all(torch.equal(one[name], other[name]) for name in one)
+    learned = TUNED.learned(TINY, whole[-1].tuned)
+    shown = TUNED.corrupt(data, {**learned, "clean_share": 0.0}, 4, generator(1))[1]
+    before = TUNED.corrupt(data, {**TINY, "clean_share": 0.0}, 4, generator(1))[1]
+    assert not torch.equal(shown, before)
+
+
+def test_without_tuning_the_cutdiff_stays(data: TrialData) -> None:
+    values = {**TINY, "steps": 2, "corruption_tuning": "none"}
+    (progress,) = TUNED.fit(data, values, Context(rungs=1))
+    assert progress.tuned == {}
+    own = {name: value for name, value in TINY.items() if name != "inner_updates"}
+    (same,) = FAE.fit(data, {**own, "steps": 2, "cutdiff_share": 1.0}, Context(rungs=1))
+    assert same.train_loss == progress.train_loss
+
+
+def test_what_cannot_be_tuned_is_refused(data: TrialData) -> None:
+    with pytest.raises(ValueError, match="cutdiff_share is 0"):
+        TUNED.check(data, {"cutdiff_share": 0.0})
+    with pytest.raises(ValueError, match="cutdiff_amplitude is 0"):
+        TUNED.check(data, {"cutdiff_amplitude": 0.0})
+    with pytest.raises(ValueError, match="unknown hyperparameter corruption_tuning"):
+        FAE.check(data, {"corruption_tuning": "hypergradient"})
