@@ -120,7 +120,9 @@ def compare(
             for found in pool.imap(train, runs):
                 done.append(found)
                 row = "  ".join(f"{name} {found[name]:.4f}" for name in figures)
-                print(f"{found['category']:8s} {found['arm']:9s} {found['seed']}  {row}", flush=True)
+                print(
+                    f"{found['category']:8s} {found['arm']:9s} {found['seed']}  {row}", flush=True
+                )
     result = {
         "data": f"demo, {', '.join(options.categories)}, {options.size} x {options.size}",
         "seeds": options.seeds,

@@ -76,6 +76,7 @@ def _draw_scar(batch: int, size: Size, generator: torch.Generator) -> dict[str, 
 def strip(
     images: Tensor,
     draw: Draw,
+    *,
     half_length: Tensor,
     half_width: Tensor,
     angle: Tensor,
@@ -106,7 +107,14 @@ def _scar(images: Tensor, parameters: Mapping[str, Tensor], draw: Draw) -> Tenso
         for name in ("log_length", "log_width")
     )
     angle = SCAR_TURN * draw["turn"][:, None, None]
-    piece, mask = strip(images, draw, half_length, half_width, angle, parameters["jitter"])
+    piece, mask = strip(
+        images,
+        draw,
+        half_length=half_length,
+        half_width=half_width,
+        angle=angle,
+        jitter=parameters["jitter"],
+    )
     return torch.where(mask, piece, images)
 
 

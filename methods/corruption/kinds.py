@@ -64,7 +64,7 @@ ALL = (OCCLUSION, *OTHERS)
 
 @dataclass(frozen=True)
 class OtherDraw(Rows):
-    """`kind` `[B]` numbers `ALL`; of each other kind a row a sample, None where it has no weight."""
+    """`kind` `[B]` numbers `ALL`; of each other kind a row a sample, None where it has no share."""
 
     kind: Tensor
     cutdiff: CutDiffDraw | None = None
@@ -78,7 +78,7 @@ class OtherDraw(Rows):
 def draw_others(
     batch: int, size: tuple[int, int], generator: torch.Generator, settings: KindSettings
 ) -> OtherDraw | None:
-    """Which kind each sample gets, and that kind; None, without a draw, where all are occlusions."""
+    """Which kind each sample gets, and that kind; None, and no draw, where all are occlusions."""
     used = [name for name in OTHERS if settings.kind_share(name) > 0]
     if not used:
         return None

@@ -74,10 +74,10 @@ def paint_paste(images: Tensor, draw: PasteDraw) -> tuple[Tensor, Tensor]:
     piece, mask = strip(
         images,
         Draw(size, place),
-        length,
-        width,
-        draw.angle[:, None, None],
-        images.new_tensor(_JITTER),
+        half_length=length,
+        half_width=width,
+        angle=draw.angle[:, None, None],
+        jitter=images.new_tensor(_JITTER),
     )
     return torch.where(mask, piece, images), mask.to(images.dtype)
 

@@ -1,4 +1,4 @@
-"""Seamless patches: a piece of the image blended in elsewhere by the Poisson equation, as in NSA."""
+"""Seamless patches: a piece of the image blended in elsewhere by the Poisson equation (NSA)."""
 
 from __future__ import annotations
 
@@ -103,11 +103,11 @@ def _source(images: Tensor, draw: SeamlessDraw, count: Tensor, frame: int) -> Te
     """What is blended in, `[B, 3, frame, frame]`: another part of the image, resized."""
     extent = draw.half.new_tensor(images.shape[2:])
     step = torch.arange(frame, device=images.device) - 0.5 * (count[:, :, None] + 1)
-    place = ((draw.source * extent)[:, :, None] + step / draw.resize[:, None, None]) * (2 / extent[:, None]) - 1
+    place = ((draw.source * extent)[:, :, None] + step / draw.resize[:, None, None]) * (
+        2 / extent[:, None]
+    ) - 1
     rows, columns = place[:, 0, :, None], place[:, 1, None, :]
-    where = torch.stack(
-        [columns.expand(-1, frame, -1), rows.expand(-1, -1, frame)], dim=-1
-    )
+    where = torch.stack([columns.expand(-1, frame, -1), rows.expand(-1, -1, frame)], dim=-1)
     return F.grid_sample(images, where, padding_mode="reflection", align_corners=False)
 
 

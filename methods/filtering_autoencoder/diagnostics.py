@@ -39,6 +39,7 @@ def diagnose(
     network: Callable[[Tensor], Tensor],
     project: Callable[[Tensor], Tensor],
     clean: Tensor,
+    *,
     draw: CorruptionDraw,
     bank: TextureBank,
     directions: Tensor,
@@ -51,7 +52,9 @@ def diagnose(
     """
     found = {"identity_residual": _length(project(clean) - clean)}
     for opacity in OPACITIES:
-        corrupted = apply(clean, replace(draw, opacity=torch.full_like(draw.opacity, opacity)), bank)
+        corrupted = apply(
+            clean, replace(draw, opacity=torch.full_like(draw.opacity, opacity)), bank
+        )
         projected = project(corrupted[0])
         before = _length(corrupted[0] - clean)
         if before > 0:

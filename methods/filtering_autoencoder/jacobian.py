@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -20,8 +21,8 @@ def identity_distance(
     term that Bauer et al. add (PAE, supplement A.3); squared it is what anchored noise of variance
     s^2 adds to the loss, times s^2 (FAE, expansion).
     """
-    _, product = torch.func.jvp(network, (images,), (directions,))
-    return (product.float() - directions).square().flatten(1).mean(dim=1)
+    product = cast(Tensor, torch.func.jvp(network, (images,), (directions,))[1])
+    return (product.to(directions.dtype) - directions).square().flatten(1).mean(dim=1)
 
 
 def difference_distance(

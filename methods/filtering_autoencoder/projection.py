@@ -80,7 +80,8 @@ def project(
     if most == 1:
         return [first for _ in wanted]
     tightest = min(p.tolerance for p in wanted if p.iterations > 1)
-    iterates, residuals = [first], []
+    iterates: list[Tensor] = [first]
+    residuals: list[Tensor] = []
     alive = torch.ones(len(first), dtype=torch.bool, device=first.device)
     for _ in range(most):
         if not alive.any():

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
 import torch
@@ -143,9 +142,13 @@ class Training:
         generator = self.context.generator(_DIAGNOSE)
         draw = self.recipe.draw(count, size, generator, self.sources.has_pool)
         directions = torch.randn(clean.shape, generator=generator, device=clean.device)
-        bank = self.bank(self.step_number - 1)
         return diagnose(
-            detector.network, detector.reconstruct, clean, draw, bank, directions
+            detector.network,
+            detector.reconstruct,
+            clean,
+            draw=draw,
+            bank=self.bank(self.step_number - 1),
+            directions=directions,
         )
 
     def tuned(self) -> dict[str, float]:
@@ -172,7 +175,7 @@ class Training:
         self.step_number = int(state["step"])
         if self.tuning is not None:
             self.tuning.tuned.load(state["tuning"])
-            self.recipe = replace(self.recipe, **self.tuning.settings())
+            self.recipe = self.tuning.moved(self.recipe)
 
     def _noise(self, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """What is added to this rank's inputs, and to their targets."""
@@ -185,16 +188,25 @@ class Training:
 
     def _tune(self, tuning: CorruptionTuning) -> None:
         """Move the corruption's own parameters, on images and draws of this step."""
-        generator, batch = self.context.generator(_TUNE, self.step_number), self.values["batch_size"]
+        generator, batch = (
+            self.context.generator(_TUNE, self.step_number),
+            self.values["batch_size"],
+        )
         train, test = (
             images[choose(len(images), batch, generator)]
             for images in (self.data.train, self.data.test)
         )
         clean = unit(augment(train, self.values["augmentation"], generator)[self.share])
         draw = CUTDIFF_SIGNED.draw(batch, self.data.size, generator).share(self.share)
-        noise = self._noise(generator)
-        tuning.move(self.network, self.optimiser, clean, noise, unit(test[self.share]), draw)
-        self.recipe = replace(self.recipe, **tuning.settings())
+        tuning.move(
+            self.network,
+            self.optimiser,
+            clean=clean,
+            noise=self._noise(generator),
+            test=unit(test[self.share]),
+            draw=draw,
+        )
+        self.recipe = tuning.moved(self.recipe)
 
     def _rate(self, step: int) -> float:
         steps = self.values["steps"]

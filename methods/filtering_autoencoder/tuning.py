@@ -6,15 +6,16 @@ steps the network looks one step ahead on a batch whose images all carry a CutDi
     theta' = theta - alpha * (0.9 v + s * dL/dtheta),   L = the filtering loss (PAE, Eq. 1),
 
 where v is the velocity that Adam's running mean of gradients stands for, s the share of CutDiff
-among the corruptions and alpha what makes the step as long as Adam's; all three are constants. Then the parameters of
-the CutDiff descend the total derivative of the validation loss (ST-SSAD, Eq. 3) of the embeddings
-at theta', along three paths: the corrupted images, the mask in the training loss, and theta'. The
-network itself goes on with Adam; the step ahead is thrown away.
+among the corruptions and alpha what makes the step as long as Adam's; all three are constants. Then
+the parameters of the CutDiff descend the total derivative of the validation loss (ST-SSAD, Eq. 3)
+of the embeddings at theta', along three paths: the corrupted images, the mask in the training loss,
+and theta'. The network itself goes on with Adam; the step ahead is thrown away.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, cast
 
 import torch
@@ -67,6 +68,11 @@ class CorruptionTuning:
         """The present parameters as hyperparameters by name."""
         return settings_of(self.tuned.vector)
 
+    def moved(self, recipe: CorruptionRecipe) -> CorruptionRecipe:
+        """The recipe with the present parameters."""
+        settings: dict[str, Any] = dict(self.settings())
+        return replace(recipe, **settings)
+
     def due(self, step: int) -> bool:
         """Whether the parameters move before this step of the network."""
         warm = max(1, round(self.values["warm_share"] * self.values["steps"]))
@@ -76,6 +82,7 @@ class CorruptionTuning:
         self,
         network: UNet,
         optimiser: torch.optim.Adam,
+        *,
         clean: Tensor,
         noise: tuple[Tensor, Tensor],
         test: Tensor,

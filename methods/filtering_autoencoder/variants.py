@@ -45,7 +45,9 @@ class TunedFilteringAutoencoder(FilteringAutoencoder):
 
     name: ClassVar[str]
     title: ClassVar[str] = "Filtering autoencoder with a learned CutDiff"
-    paper: ClassVar[str] = "ours; FAE (arXiv 2511.07233) and ST-SSAD (Yoo et al., 2023), Eq. 3 and 5"
+    paper: ClassVar[str] = (
+        "ours; FAE (arXiv 2511.07233) and ST-SSAD (Yoo et al., 2023), Eq. 3 and 5"
+    )
     hyperparameters: ClassVar[tuple[Hyperparameter, ...]] = (
         *_defaulting(FilteringAutoencoder.hyperparameters, cutdiff_share=1.0),
         Hyperparameter(
@@ -77,8 +79,8 @@ class TunedFilteringAutoencoder(FilteringAutoencoder):
             )
         if recipe.cutdiff_amplitude == 0:
             raise ValueError(
-                "cutdiff_amplitude is 0, at which a patch changes nothing and has no gradient; start"
-                " above 0 for dark patches, below 0 for bright ones"
+                "cutdiff_amplitude is 0, at which a patch changes nothing and has no gradient;"
+                " start above 0 for dark patches, below 0 for bright ones"
             )
 
     def learned(

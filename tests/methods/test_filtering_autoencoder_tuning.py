@@ -103,7 +103,7 @@ def test_the_hypergradient_is_that_of_finite_differences(
                 ahead.parameters(), network.parameters(), gradients, strict=True
             ):
                 mean = optimiser.state[own]["exp_avg"] / (1 - 0.9)
-                parameter -= rate * (0.9 * mean + share * gradient)
+                parameter.sub_(rate * (0.9 * mean + share * gradient))
             sets = []
             for images in (clean, batch[:, :3], test):
                 output, features = ahead.with_features(images)
