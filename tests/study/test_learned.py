@@ -8,8 +8,6 @@ from typing import Any
 import pytest
 
 from methods.contract import AdoptingMethod, TuningMethod
-from methods.filtering_autoencoder.adoption import translated
-from methods.hyperparameter import Hyperparameter
 from methods.registry import _METHODS, get_method
 from tests.study.toys import LEARNER, TAKER, Learner, Taker, learning, make_conductor, make_ledger
 from tests.study.toys import record as plain
@@ -107,22 +105,3 @@ def test_a_failed_trial_offers_nothing(tmp_path: Path) -> None:
     waiting = ledger.waiting()
     conductor.end(spec.number, "failed", "out of memory")
     assert ledger.waiting() == waiting and not ledger.entry(spec.number).learned
-
-
-def number(name: str, low: float, high: float) -> Hyperparameter:
-    return Hyperparameter(name, low, "a toy", low=low, high=high)
-
-
-def test_the_autoencoder_takes_over_a_learned_patch_in_its_own_bounds() -> None:
-    declared = [
-        number("cutdiff_share", 0, 1), number("cutdiff_size", 1e-4, 0.1),
-        number("cutdiff_ratio", 0.2, 5), number("cutdiff_angle", -7, 7),
-    ]  # fmt: skip
-    tuned = {"size": 0.4, "ratio": 1.5, "angle": 0.3, "amplitude": -0.5}
-    found = translated("cutdiff-signed", tuned, declared)
-    assert found == {
-        "cutdiff_share": 0.5, "cutdiff_size": 0.1, "cutdiff_ratio": 1.5, "cutdiff_angle": 0.3
-    }  # fmt: skip
-    assert translated("rotation", {"rotation_angle": 1.0}, declared) == {}
-    assert translated("cutdiff", tuned, declared[1:]) == {}
-    assert isinstance(get_method("fae"), AdoptingMethod)

@@ -185,11 +185,14 @@ def _grid(
     unknown = sorted(set(listed) - set(scoring))
     if unknown:
         raise ValueError(f"{', '.join(unknown)} is not a scoring hyperparameter")
-    if set(values) == {parameter.name for parameter in SCORING}:
+    pipeline = {parameter.name for parameter in SCORING}
+    grid: list[Scoring] = [{}]
+    if pipeline <= set(values):
         # Settings of the pipeline that mean the same are judged once.
-        grid: list[Scoring] = list(expand_grid(values))
-    else:
-        grid = [dict(zip(values, v, strict=True)) for v in itertools.product(*values.values())]
+        grid = list(expand_grid({name: values[name] for name in values if name in pipeline}))
+        values = {name: listed for name, listed in values.items() if name not in pipeline}
+    others = [dict(zip(values, v, strict=True)) for v in itertools.product(*values.values())]
+    grid = [{**setting, **other} for other in others for setting in grid]
     default = {name: pinned.get(name, p.default) for name, p in scoring.items()}
     if default not in grid:
         grid.append(default)
