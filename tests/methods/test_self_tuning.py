@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import math
-import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -22,6 +21,7 @@ from methods.self_tuning.guards import (
     anomaly_share,
     bounds_reached,
     change,
+    comparable,
     consensus,
     warnings,
 )
@@ -38,6 +38,7 @@ from methods.self_tuning.starting_point import (
     start_vector,
 )
 from methods.self_tuning.stopping import SmoothedLoss, StopRule
+from tests.threads import in_threads
 
 METHOD = get_method("st-ssad")
 SIZE = (16, 16)
@@ -329,38 +330,19 @@ def test_the_loss_is_the_mean_cross_entropy_either_way(data: TrialData) -> None:
 # Several workers.
 
 
-def in_threads(world: int, work: Callable[[Context], Any], **options: Any) -> list[Any]:
-    barrier = threading.Barrier(world, timeout=30)
-    shelf: list[Any] = [None] * world
-    results: list[Any] = [None] * world
-
-    def start(rank: int) -> None:
-        def all_reduce(tensor: Tensor) -> Tensor:
-            shelf[rank] = tensor.detach().clone()
-            barrier.wait()
-            mean = torch.stack(shelf).mean(0)
-            barrier.wait()
-            return mean
-
-        context = Context(rank=rank, world_size=world, all_reduce=all_reduce, **options)
-        try:
-            results[rank] = work(context)
-        except Exception as error:
-            barrier.abort()
-            results[rank] = error
-
-    threads = [threading.Thread(target=start, args=(rank,)) for rank in range(world)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    return results
+def pair_of(work: Callable[[Context], Any], **options: Any) -> list[Any]:
+    return in_threads(
+        2,
+        lambda rank, all_reduce: work(
+            Context(rank=rank, world_size=2, all_reduce=all_reduce, **options)
+        ),
+    )
 
 
 def test_two_workers_learn_what_one_does(data: TrialData) -> None:
     values = {"norm": "group", "warm_share": 0.2, "steps": 6}
     single = run(data, Context(seed=6, rungs=2), **values)[-1]
-    pair = in_threads(2, lambda context: run(data, context, **values)[-1], seed=6, rungs=2)
+    pair = pair_of(lambda context: run(data, context, **values)[-1], seed=6, rungs=2)
     for found in pair:
         assert found.train_loss == pytest.approx(single.train_loss, rel=1e-4)
         assert found.tuned == pytest.approx(dict(single.tuned), rel=1e-3)
@@ -369,10 +351,10 @@ def test_two_workers_learn_what_one_does(data: TrialData) -> None:
 
 
 def test_two_workers_stay_alike_with_batch_statistics(data: TrialData) -> None:
-    pair = in_threads(2, lambda context: run(data, context)[-1], seed=6, rungs=2)
+    pair = pair_of(lambda context: run(data, context)[-1], seed=6, rungs=2)
     assert pair[0].tuned == pair[1].tuned
     assert same(pair[0].detector.weights(), pair[1].detector.weights())
-    alone = in_threads(2, lambda context: run(data, context, batch_size=2)[-1], seed=6, rungs=2)
+    alone = pair_of(lambda context: run(data, context, batch_size=2)[-1], seed=6, rungs=2)
     assert all(isinstance(e, ValueError) and "2 images a worker" in str(e) for e in alone)
 
 
@@ -546,6 +528,21 @@ def test_an_inverted_trial_stands_against_the_consensus() -> None:
     assert consensus(ties)[0].item() == pytest.approx(18 / math.sqrt(18 * 20))
     with pytest.raises(ValueError, match="3 trials or more"):
         consensus(truth[None])
+
+
+def test_what_has_not_learned_or_collapsed_is_not_compared() -> None:
+    assert comparable({}) and comparable({"warm_loss": 0.4, "embedding_spread": 0.1})
+    assert not comparable({"warm_loss": 0.69, "embedding_spread": 0.1})
+    assert not comparable({"warm_loss": 0.4, "embedding_spread": 1e-9})
+
+
+def test_the_trajectory_leads_from_the_start_to_the_last_step(data: TrialData) -> None:
+    first, second = run(data, warm_share=0.0, steps=60, patience=100)
+    (start, _), *_, (last, values) = second.trajectory
+    assert first.trajectory[-1][0] == 30 < start < last == 60
+    assert len(first.trajectory) == len(second.trajectory) == 12
+    assert values.keys() == second.tuned.keys()
+    assert not run(data, warm_share=0.9, steps=2)[0].trajectory
 
 
 def test_a_trial_reports_its_guards(data: TrialData) -> None:

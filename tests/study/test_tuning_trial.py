@@ -15,6 +15,7 @@ from methods.criteria.registry import criterion_names, get_criterion
 from methods.registry import get_method
 from search_spaces.loader import load_search_space
 from tests.study.toys import Clock, blank, make_conductor, make_ledger
+from tests.threads import in_threads
 from tuner.study.arrays import StudyArrays, pack_synthetic
 from tuner.study.conductor import Conductor
 from tuner.study.engine_local import run_here
@@ -155,6 +156,26 @@ def test_an_interrupted_study_goes_on_from_what_was_learned(
     assert cut.device_seconds == pytest.approx(2.0 * cut.last["seconds"])
     assert cut.last["seconds"] > cut.records[1]["seconds"] > cut.records[0]["seconds"] > 0
     assert second.spent().device_seconds == pytest.approx(cut.device_seconds)
+
+
+def test_two_workers_report_what_one_does(arrays: StudyArrays, tmp_path: Path) -> None:
+    def spec(name: str) -> TrialSpec:
+        made = make_spec(tmp_path / name)
+        values = {**made.hyperparameters, "norm": "group", "warm_share": 0.2}
+        return replace(made, hyperparameters=values)
+
+    alone = list(conduct(spec("alone"), arrays, Runtime()))
+    records, bare = in_threads(
+        2,
+        lambda rank, all_reduce: list(
+            conduct(spec("pair"), arrays, Runtime(torch.device("cpu"), rank, 2, all_reduce))
+        ),
+    )
+    assert [set(record) for record in bare] == [{"number", "rung"}] * 3
+    for one, two in zip(alone, records, strict=True):
+        assert two["tuned"] == pytest.approx(one["tuned"], rel=1e-3)
+        assert two["train_loss"] == pytest.approx(one["train_loss"], rel=1e-4)
+        assert [step for step, _ in two["trajectory"]] == [step for step, _ in one["trajectory"]]
 
 
 def test_what_was_learned_is_a_point_of_the_search() -> None:
