@@ -13,6 +13,7 @@ from methods.contract import Context, Diverged, Progress, TrialData, unit
 from methods.corruption.hyperparameters import CORRUPTION
 from methods.corruption.recipe import CorruptionRecipe, apply
 from methods.corruption.textures import TextureSources
+from methods.filtering_autoencoder.adoption import translated
 from methods.filtering_autoencoder.augmentation import augment, check_augmentation
 from methods.filtering_autoencoder.detector import FilteringDetector
 from methods.filtering_autoencoder.hyperparameters import TRAINING
@@ -112,6 +113,10 @@ class FilteringAutoencoder:
     def families(self, hyperparameters: Mapping[str, Value]) -> frozenset[str]:
         """Those of "blob", "stroke" and "dots" that training draws."""
         return CorruptionRecipe.from_values(self._complete(hyperparameters)).families()
+
+    def adopt(self, augmentation: str, tuned: Mapping[str, float]) -> dict[str, Value]:
+        """The corruption that comes next to a learned CutDiff (ST-SSAD); empty for others."""
+        return translated(augmentation, tuned, self.hyperparameters)
 
     def _complete(self, hyperparameters: Mapping[str, Value]) -> dict[str, Any]:
         return {**complete(self.hyperparameters, hyperparameters)}

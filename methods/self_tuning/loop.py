@@ -68,6 +68,7 @@ class SelfTuning:
         self.step_number, self.began, self.stopped, self.rung = 0, -1, False, 0
         self.warm_loss = self.validation_loss = float("nan")
         self.cosines: list[float] = []
+        self.trajectory: list[tuple[int, Tensor]] = []
         self._whole: WholeSets | None = None
         if context.resume is not None:
             self._resume(context.resume)
@@ -91,6 +92,7 @@ class SelfTuning:
             self._commit(found.step)
             assert isinstance(found.gradient, Tensor)
             self.tuned.move(found.gradient)
+            self.trajectory.append((self.step_number + 1, self.tuned.vector))
             if found.cosine is not None:
                 self.cosines.append(found.cosine)
             loss = found.step.loss

@@ -16,7 +16,7 @@ from methods.registry import register_method
 from methods.self_tuning.batches import test_batch_size, tuning_images
 from methods.self_tuning.checks import check_steps, check_training_images
 from methods.self_tuning.detector import DensityDetector
-from methods.self_tuning.guards import diagnose
+from methods.self_tuning.guards import comparable, diagnose, warnings
 from methods.self_tuning.hyperparameters import HYPERPARAMETERS
 from methods.self_tuning.loop import SelfTuning
 from methods.self_tuning.pseudo_anomalies import lookalikes, pairs
@@ -28,6 +28,8 @@ from methods.self_tuning.starting_point import (
 )
 
 _SAMPLE = 32
+# More points of a curve than this are not seen, and would swell every record.
+_TRAJECTORY = 12
 
 
 @register_method("st-ssad")
@@ -81,6 +83,7 @@ class SelfTuningDetector:
         for rung in range(training.rung + 1, context.rungs + 1):
             last = rung * steps // context.rungs
             training.cosines.clear()
+            training.trajectory.clear()
             total, first = 0.0, training.step_number
             while training.step_number < last and not training.stopped:
                 total += training.step()
@@ -101,6 +104,7 @@ class SelfTuningDetector:
                 train_loss=total / done if done else training.smoothed.value,
                 detector=detector,
                 tuned=public_values(training.augmentation, vector),
+                trajectory=_trajectory(training),
                 diagnostics={**_course(training), **guards},
                 state=_returning(state),
             )
@@ -135,12 +139,24 @@ class SelfTuningDetector:
     def starts(self, hyperparameters: Mapping[str, Value]) -> list[dict[str, Value]]:
         """The hyperparameters once for each usual start of the augmentation: sibling trials, to be
         chosen among by score variance (ST-SSAD, section 3.3)."""
-        augmentation = get_augmentation(str(self._complete(hyperparameters)["augmentation"]))
+        augmentation = get_augmentation(self.augmentation(hyperparameters))
         return [{**hyperparameters, **start} for start in usual_starts(augmentation)]
+
+    def augmentation(self, hyperparameters: Mapping[str, Value]) -> str:
+        """Name of the augmentation that is learned."""
+        return str(self._complete(hyperparameters)["augmentation"])
+
+    def warnings(self, diagnostics: Mapping[str, float]) -> list[str]:
+        """What a rung's diagnostics warn of, a sentence each; see `guards`."""
+        return warnings(diagnostics)
+
+    def comparable(self, diagnostics: Mapping[str, float]) -> bool:
+        """Whether score variance means anything: see `guards`."""
+        return comparable(diagnostics)
 
     def families(self, hyperparameters: Mapping[str, Value]) -> frozenset[str]:
         """The augmentation's name, and the synthetic defects that look like it."""
-        return lookalikes(str(self._complete(hyperparameters)["augmentation"]))
+        return lookalikes(self.augmentation(hyperparameters))
 
     def _complete(self, hyperparameters: Mapping[str, Value]) -> dict[str, Any]:
         return {**complete(self.hyperparameters, hyperparameters)}
@@ -160,6 +176,14 @@ def _course(training: SelfTuning) -> dict[str, float]:
         "first_order_cosine": sum(cosines) / len(cosines) if cosines else math.nan,
     }
     return {name: value for name, value in course.items() if math.isfinite(value)}
+
+
+def _trajectory(training: SelfTuning) -> list[tuple[int, dict[str, float]]]:
+    """Some of the steps since the rung before, evenly spread, the last among them."""
+    path = training.trajectory
+    count = min(len(path), _TRAJECTORY)
+    kept = [path[round(i)] for i in torch.linspace(len(path) - 1, 0, count).flip(0).tolist()]
+    return [(step, public_values(training.augmentation, vector)) for step, vector in kept]
 
 
 def _returning(state: dict[str, Any]) -> Any:

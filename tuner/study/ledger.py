@@ -9,8 +9,8 @@ import contextlib
 import logging
 import math
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -25,7 +25,9 @@ from tuner.study.files import Record
 from tuner.study.space import MethodSpace
 
 Outcome = Literal["finished", "stopped_early", "failed"]
-Kind = Literal["default", "random", "search"]
+# A `sibling` begins a method's defaults from another usual initial value, a `learned` trial is at
+# what another trial learned by gradient.
+Kind = Literal["default", "sibling", "random", "search", "learned"]
 
 _STATES = {
     "finished": TrialState.COMPLETE,
@@ -40,7 +42,12 @@ class StudyNotFound(LookupError):
 
 @dataclass(frozen=True)
 class Entry:
-    """One trial as the ledger holds it."""
+    """One trial as the ledger holds it.
+
+    `group` names the siblings that it belongs to, `origin` the trial that learned its point,
+    `learned` the point that it learned itself. `consensus` says how far it ranks the unlabelled
+    images as the trials before it did (see `tuner.study.consensus`), None where nothing is known.
+    """
 
     number: int
     kind: Kind
@@ -52,6 +59,11 @@ class Entry:
     reason: str
     started: float | None
     ended: float | None
+    group: str = ""
+    origin: int | None = None
+    learned: Mapping[str, Value] = field(default_factory=dict)
+    consensus: float | None = None
+    study_warnings: tuple[str, ...] = ()
 
     @property
     def last(self) -> Record:
@@ -60,6 +72,11 @@ class Entry:
     @property
     def rung(self) -> int:
         return int(self.last.get("rung", 0))
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What its method and the study warn of, a sentence each."""
+        return (*self.last.get("warnings", ()), *self.study_warnings)
 
     @property
     def device_seconds(self) -> float:
@@ -106,13 +123,14 @@ class Ledger:
         reduction: int | None,
         resume: bool = False,
     ) -> Ledger:
-        """Open a study to add trials to it, and enqueue every method's defaults when it is new.
+        """Open a study to add trials to it, and enqueue every method's defaults, and then their
+        siblings, when it is new.
 
         `reduction` is the rate of successive halving (its eta), None for no early stopping.
         Raises optuna.exceptions.DuplicatedStudyError for a name in use unless `resume`.
         """
         sampler = optuna.samplers.TPESampler(
-            n_startup_trials=random_trials + len(spaces),
+            n_startup_trials=random_trials + _given(spaces),
             multivariate=True,
             group=len(spaces) > 1,
             constant_liar=True,
@@ -136,7 +154,11 @@ class Ledger:
         ledger = cls(study, spaces)
         if not study.get_trials(deepcopy=False):
             for space in spaces:
-                ledger.enqueue(space.method, space.defaults, "default")
+                group = group_name(space.method) if space.siblings else ""
+                ledger.enqueue(space.method, space.defaults, "default", group=group)
+            for space in spaces:
+                for point in space.siblings:
+                    ledger.enqueue(space.method, point, "sibling", group=group_name(space.method))
         return ledger
 
     @classmethod
@@ -147,12 +169,41 @@ class Ledger:
         except KeyError as error:
             raise StudyNotFound(f"the ledger holds no study named {name!r}") from error
 
-    def enqueue(self, method: str, point: Mapping[str, Value], kind: Kind) -> None:
-        """Offer a point to be tried before the sampler draws the next one."""
-        params = {f"{method}.{name}": value for name, value in point.items()}
+    def enqueue(
+        self,
+        method: str,
+        point: Mapping[str, Value],
+        kind: Kind,
+        *,
+        group: str = "",
+        origin: int | None = None,
+    ) -> None:
+        """Offer a point to be tried before the sampler draws the next one.
+
+        It takes a draw's place in the budget when it is tried, and costs nothing before. Values
+        that the space does not draw go along beside the sampler, which does not learn from them.
+        """
+        drawn = self._spaces[method].drawn
+        params = {f"{method}.{name}": value for name, value in point.items() if name in drawn}
         if len(self._spaces) > 1:
             params["method"] = method
-        self._study.enqueue_trial(params, user_attrs={"kind": kind, "method": method})
+        marks: dict[str, Any] = {"kind": kind, "method": method}
+        beside = {name: value for name, value in point.items() if name not in drawn}
+        marks |= {"beside": beside} if beside else {}
+        marks |= {"group": group} if group else {}
+        marks |= {"origin": origin} if origin is not None else {}
+        self._study.enqueue_trial(params, user_attrs=marks)
+
+    def offered(self, method: str, origin: int) -> bool:
+        """Whether what a trial learned was offered to a method already."""
+        marks = [trial.user_attrs for trial in self._study.get_trials(deepcopy=False)]
+        return any(m.get("origin") == origin and m.get("method") == method for m in marks)
+
+    def remember(self, number: int, **marks: Any) -> None:
+        """Write facts about a running trial."""
+        trial = optuna.trial.Trial(self._study, self._frozen(number)._trial_id)
+        for name, value in marks.items():
+            trial.set_user_attr(name, value)
 
     def ask(self, random_trials: int) -> Entry:
         """Draw the next point and write it down as running."""
@@ -175,10 +226,10 @@ class Ledger:
                 )
         kind = trial.user_attrs.get("kind")
         if kind is None:
-            early = trial.number < random_trials + len(self._spaces)
+            early = trial.number < random_trials + _given(self._spaces.values())
             trial.set_user_attr("kind", "random" if early else "search")
         trial.set_user_attr("method", name)
-        trial.set_user_attr("point", point)
+        trial.set_user_attr("point", {**point, **trial.user_attrs.get("beside", {})})
         return self.entry(trial.number)
 
     def report(self, number: int, record: Record, value: float | None) -> bool:
@@ -244,6 +295,15 @@ class Ledger:
         return self._study.get_trials(deepcopy=False)[number]
 
 
+def group_name(method: str) -> str:
+    return f"{method} starts"
+
+
+def _given(spaces: Iterable[MethodSpace]) -> int:
+    """How many trials of a study are given before the sampler draws its first."""
+    return sum(1 + len(space.siblings) for space in spaces)
+
+
 def _entry(trial: FrozenTrial) -> Entry:
     attrs = trial.user_attrs
     states: dict[TrialState, Any] = {state: name for name, state in _STATES.items()}
@@ -258,4 +318,9 @@ def _entry(trial: FrozenTrial) -> Entry:
         reason=attrs.get("reason", ""),
         started=trial.datetime_start.timestamp() if trial.datetime_start else None,
         ended=trial.datetime_complete.timestamp() if trial.datetime_complete else None,
+        group=attrs.get("group", ""),
+        origin=attrs.get("origin"),
+        learned=attrs.get("learned", {}),
+        consensus=attrs.get("consensus"),
+        study_warnings=tuple(attrs.get("warnings", ())),
     )

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 
-from methods.contract import Method, Scoring
+from methods.contract import Method, Scoring, TuningMethod
 from methods.hyperparameter import Hyperparameter, Value, by_name, complete
 from methods.scoring.pipeline import SCORING, expand_grid
 from search_spaces.loader import Choice, Distribution, SearchSpace
@@ -18,7 +18,9 @@ class MethodSpace:
 
     `drawn` goes to the sampler, `fixed` holds every other training hyperparameter, `grid` the
     scoring settings that each rung judges; the paper's default setting is always among them, at
-    `default_setting`.
+    `default_setting`. `pinned` names what the user fixed. `siblings` are the points beside the
+    defaults that start a self-tuning method from its other usual initial values; a point may give
+    values that are not drawn, too.
     """
 
     method: str
@@ -27,10 +29,48 @@ class MethodSpace:
     defaults: Mapping[str, Value]
     grid: tuple[Scoring, ...]
     default_setting: int
+    pinned: frozenset[str] = frozenset()
+    siblings: tuple[Mapping[str, Value], ...] = ()
 
     def complete(self, point: Mapping[str, Value]) -> dict[str, Value]:
         """Every training hyperparameter of a trial, from the drawn ones."""
         return {**self.fixed, **point}
+
+    def nearest(self, values: Mapping[str, Value]) -> dict[str, Value]:
+        """The point of this space next to some hyperparameters; the others are at their defaults.
+
+        What is drawn is moved into its range (a choice that is not offered becomes the default),
+        what is pinned stays as the user wants it, what is neither is kept where it differs.
+        """
+        drawn = {
+            name: _inside(distribution, values.get(name, default), default)
+            for name, distribution in self.drawn.items()
+            for default in (self.defaults[name],)
+        }
+        kept = {
+            name: value
+            for name, value in values.items()
+            if name not in drawn and name not in self.pinned and self.fixed.get(name) != value
+        }
+        return {**drawn, **kept}
+
+    def variants(self) -> Iterator[dict[str, Value]]:
+        """Hyperparameters of the defaults, and of the defaults with one value replaced: by every
+        choice of what is chosen, by both ends of what ranges."""
+        yield self.complete(self.defaults)
+        for name, distribution in self.drawn.items():
+            ends = (
+                distribution.values
+                if isinstance(distribution, Choice)
+                else (distribution.low, distribution.high)
+            )
+            for value in ends:
+                yield self.complete({**self.defaults, name: value})
+
+
+def families_of(method: Method, space: MethodSpace) -> frozenset[str]:
+    """Names of the defect generators that any trial of a space may train on."""
+    return frozenset[str]().union(*(method.families(values) for values in space.variants()))
 
 
 def build_space(
@@ -62,14 +102,34 @@ def build_space(
         "training",
     )
     grid, default_setting = _grid(list(declared.values()), space.scoring, pinned)
-    return MethodSpace(
+    built = MethodSpace(
         method=space.method,
         drawn=drawn,
         fixed={name: value for name, value in defaults.items() if name not in drawn},
         defaults={name: defaults[name] for name in drawn},
         grid=tuple(grid),
         default_setting=default_setting,
+        pinned=frozenset(pinned),
     )
+    return replace(built, siblings=_siblings(method, built))
+
+
+def _siblings(method: Method, space: MethodSpace) -> tuple[Mapping[str, Value], ...]:
+    """The usual starts of a self-tuning method within a space, those of its defaults left out."""
+    found: list[Mapping[str, Value]] = []
+    if isinstance(method, TuningMethod):
+        for start in method.starts(space.complete(space.defaults)):
+            point = space.nearest(start)
+            if point != space.defaults and point not in found:
+                found.append(point)
+    return tuple(found)
+
+
+def _inside(distribution: Distribution, value: Value, default: Value) -> Value:
+    if isinstance(distribution, Choice):
+        return value if value in distribution.values else default
+    moved = min(max(float(value), distribution.low), distribution.high)
+    return round(moved) if distribution.integer else moved
 
 
 def _known(declared: Mapping[str, Hyperparameter], name: str) -> Hyperparameter:
