@@ -201,7 +201,7 @@ class SelfTuning:
         ensure_finite(loss, "validation loss")
         self.validation_loss = float(loss)
         total = self.smoothed.value + self.validation_loss
-        if self.rule.look(total, self.tuned.updates):
+        if self.rule.look(total, self.tuned.updates, self.tuned.place.tolist()):
             self.best = self._present()
         self.stopped = self.rule.over
 
