@@ -14,7 +14,7 @@ AllReduce = Callable[[Tensor], Tensor]
 
 def in_threads(world: int, work: Callable[[int, AllReduce], Any]) -> list[Any]:
     """What `work(rank, all_reduce)` returned or raised, for each of `world` threads."""
-    barrier = threading.Barrier(world, timeout=60)
+    barrier = threading.Barrier(world, timeout=30)
     shelf: list[Any] = [None] * world
     results: list[Any] = [None] * world
 
@@ -29,7 +29,7 @@ def in_threads(world: int, work: Callable[[int, AllReduce], Any]) -> list[Any]:
         try:
             results[rank] = work(rank, all_reduce)
         except Exception as error:
-            barrier.abort()
+            # The barrier is left alone: the others may still be on their way out of it.
             results[rank] = error
 
     threads = [threading.Thread(target=start, args=(rank,)) for rank in range(world)]

@@ -13,11 +13,13 @@ from methods.augmentation import get_augmentation
 from methods.contract import Context, Progress, TrialData, unit
 from methods.hyperparameter import Hyperparameter, Value, complete
 from methods.registry import register_method
-from methods.self_tuning.batches import choose, test_batch_size, tuning_images
+from methods.self_tuning.batches import test_batch_size, tuning_images
+from methods.self_tuning.checks import check_steps, check_training_images
 from methods.self_tuning.detector import DensityDetector
 from methods.self_tuning.guards import comparable, diagnose, warnings
 from methods.self_tuning.hyperparameters import HYPERPARAMETERS
 from methods.self_tuning.loop import SelfTuning
+from methods.self_tuning.pseudo_anomalies import lookalikes, pairs
 from methods.self_tuning.starting_point import (
     as_start,
     public_values,
@@ -28,18 +30,6 @@ from methods.self_tuning.starting_point import (
 _SAMPLE = 32
 # More points of a curve than this are not seen, and would swell every record.
 _TRAJECTORY = 12
-# Defect families of the synthetic judge that look like what an augmentation makes.
-_LOOKALIKES: Mapping[str, frozenset[str]] = {
-    "cutdiff": frozenset({"stain"}),
-    "cutdiff-cholesky": frozenset({"stain"}),
-    "cutdiff-coloured": frozenset({"stain"}),
-    "cutdiff-signed": frozenset({"stain"}),
-    "cutpaste": frozenset({"patch"}),
-    "cutpaste-scar": frozenset({"scar"}),
-    "mixture": frozenset({"stain", "patch", "scar"}),
-    "texture-blend": frozenset({"patch"}),
-    "thread": frozenset({"scar"}),
-}
 
 
 @register_method("st-ssad")
@@ -86,8 +76,8 @@ class SelfTuningDetector:
         """
         self.check(data, hyperparameters)
         values = self._complete(hyperparameters)
+        check_steps(values, context)
         steps = int(values["steps"])
-        check_steps(steps, values, context)
         training = SelfTuning(data, values, context)
         sizes = (training.batches.batch, training.batches.batch, training.batches.test_batch)
         for rung in range(training.rung + 1, context.rungs + 1):
@@ -137,10 +127,8 @@ class SelfTuningDetector:
         self.check(data, hyperparameters)
         values = self._complete(hyperparameters)
         augmentation = get_augmentation(values["augmentation"], differentiable=True)
-        train = data.train.to(generator.device)
-        clean = unit(train[choose(len(train), count, generator)])
-        draw = augmentation.draw(count, data.size, generator)
-        return clean, augmentation.apply(clean, start_vector(augmentation, values, data.size), draw)
+        vector = start_vector(augmentation, values, data.size)
+        return pairs(data, augmentation, vector, count, generator)
 
     def learned(
         self, hyperparameters: Mapping[str, Value], tuned: Mapping[str, float]
@@ -172,35 +160,6 @@ class SelfTuningDetector:
 
     def _complete(self, hyperparameters: Mapping[str, Value]) -> dict[str, Any]:
         return {**complete(self.hyperparameters, hyperparameters)}
-
-
-def lookalikes(augmentation: str) -> frozenset[str]:
-    """An augmentation's name, and the synthetic defects that look like what it makes."""
-    return _LOOKALIKES.get(augmentation, frozenset()) | {augmentation}
-
-
-def check_training_images(data: TrialData) -> None:
-    """Raise ValueError for fewer than two training images, or for such as are all alike."""
-    if len(data.train) < 2:
-        raise ValueError("there is one training image, but a density needs at least 2")
-    if bool((data.train == data.train[:1]).all()):
-        raise ValueError(
-            f"all {len(data.train)} training images are alike: their embeddings would have no"
-            " spread to measure distances by"
-        )
-
-
-def check_steps(steps: int, values: Mapping[str, Any], context: Context) -> None:
-    """Raise ValueError for fewer steps than rungs, or a part of a batch that is too small."""
-    if steps < context.rungs:
-        raise ValueError(
-            f"steps is {steps}, but must be at least the number of rungs, {context.rungs}"
-        )
-    if values["norm"] == "batch" and int(values["batch_size"]) // context.world_size < 2:
-        raise ValueError(
-            f"batch_size is {values['batch_size']} for {context.world_size} workers, but batch"
-            " normalisation needs 2 images a worker; raise it, or use norm=group"
-        )
 
 
 def _course(training: SelfTuning) -> dict[str, float]:
