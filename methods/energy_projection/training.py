@@ -17,6 +17,7 @@ from methods.energy_projection.model import (
     VARIATIONAL,
     EnergyModel,
     Kind,
+    divergence,
 )
 from methods.energy_projection.tiles import cut, move, random_crops, tile_size
 from methods.networks.bergmann import BergmannAutoencoder
@@ -83,11 +84,12 @@ class Trainer:
 
         Raises `Diverged` where a learned decoder variance has collapsed.
         """
-        if self.model.kind == "gamma-vae" and float(self.model.log_gamma) <= LOG_GAMMA_FLOOR:
+        log_gamma = float(self.model.log_gamma.detach())
+        if self.model.kind == "gamma-vae" and log_gamma <= LOG_GAMMA_FLOOR:
             raise Diverged(
-                f"the learned decoder variance has collapsed: ln gamma is "
-                f"{float(self.model.log_gamma):.2f}, its floor {LOG_GAMMA_FLOOR:g}; the training "
-                "images may be all alike, else a smaller learning_rate or fewer steps may help"
+                f"the learned decoder variance has collapsed: ln gamma is {log_gamma:.2f}, its "
+                f"floor {LOG_GAMMA_FLOOR:g}; the training images may be all alike, else a smaller "
+                "learning_rate or fewer steps may help"
             )
         model = copy.deepcopy(self.model).eval().requires_grad_(False)
         return ProjectionDetector(model, self.data.size, self.tiles, self._losses(model))
@@ -98,7 +100,7 @@ class Trainer:
             return {}
         found = {"kl": float(self._kl), "active_code": float(self._active())}
         if self.model.kind == "gamma-vae":
-            found["gamma"] = math.exp(float(self.model.log_gamma))
+            found["gamma"] = math.exp(float(self.model.log_gamma.detach()))
         return found
 
     @torch.no_grad()
@@ -127,8 +129,6 @@ class Trainer:
         tiles = cut(unit(self.data.train[:_PART]), self.tiles)[:_PART]
         mean, log_variance = self.model.network.encode(tiles)
         assert log_variance is not None
-        from methods.energy_projection.model import divergence
-
         return int((divergence(mean, log_variance).mean(0) > _ACTIVE).sum())
 
 

@@ -61,7 +61,7 @@ def build_space(
         {n: v for n, v in given.items() if declared[n].tier == "training"},
         "training",
     )
-    grid, default_setting = _grid(list(declared.values()), space.scoring, pinned)
+    grid, default_setting = _grid(method, space.scoring, pinned)
     return MethodSpace(
         method=space.method,
         drawn=drawn,
@@ -98,11 +98,11 @@ def _narrows(parameter: Hyperparameter, distribution: Distribution, default: Val
 
 
 def _grid(
-    declared: Sequence[Hyperparameter],
+    method: Method,
     listed: Mapping[str, Sequence[Value]],
     pinned: Mapping[str, Value],
 ) -> tuple[list[Scoring], int]:
-    scoring = {p.name: p for p in declared if p.tier == "scoring"}
+    scoring = {p.name: p for p in method.hyperparameters if p.tier == "scoring"}
     values: dict[str, Sequence[Value]] = {}
     for name, parameter in scoring.items():
         if name in pinned:
@@ -112,12 +112,18 @@ def _grid(
     unknown = sorted(set(listed) - set(scoring))
     if unknown:
         raise ValueError(f"{', '.join(unknown)} is not a scoring hyperparameter")
-    if set(values) == {parameter.name for parameter in SCORING}:
-        # Settings of the pipeline that mean the same are judged once.
-        grid: list[Scoring] = list(expand_grid(values))
-    else:
-        grid = [dict(zip(values, v, strict=True)) for v in itertools.product(*values.values())]
-    default = {name: pinned.get(name, p.default) for name, p in scoring.items()}
-    if default not in grid:
-        grid.append(default)
-    return grid, grid.index(default)
+    # Settings that mean the same are judged once, where it is known what they mean.
+    expand = getattr(method, "expand_grid", None)
+    if expand is None:
+        pipeline = set(values) == {parameter.name for parameter in SCORING}
+        expand = expand_grid if pipeline else _product
+    grid: list[Scoring] = list(expand(values))
+    default = {name: [pinned.get(name, p.default)] for name, p in scoring.items()}
+    [wanted] = expand(default)
+    if wanted not in grid:
+        grid.append(wanted)
+    return grid, grid.index(wanted)
+
+
+def _product(values: Mapping[str, Sequence[Value]]) -> list[dict[str, Value]]:
+    return [dict(zip(values, v, strict=True)) for v in itertools.product(*values.values())]
