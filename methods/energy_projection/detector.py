@@ -88,12 +88,20 @@ class ProjectionDetector:
     @torch.no_grad()
     def maps(self, images: Tensor, scoring: Scoring) -> Tensor:
         """`[B, H, W]`, higher is more anomalous."""
-        setting = understand(scoring)
+        return self.grid_maps(images, [scoring])[0]
+
+    @torch.no_grad()
+    def grid_maps(self, images: Tensor, grid: Sequence[Scoring]) -> list[Tensor]:
+        """`maps` under each setting; settings share their walks as in `grid_scores`."""
         images = self._here(images)
-        if setting.score in GRADIENTS:
-            return _smoothed(self._gradients(images, setting.score), setting)
-        other = self._counterparts(images, [setting])[_counterpart(setting)]
-        return pipeline.maps(images, other, setting.pipeline)
+        settings = [understand(scoring) for scoring in grid]
+        others = self._counterparts(images, settings)
+        return [
+            _smoothed(self._gradients(images, setting.score), setting)
+            if setting.score in GRADIENTS
+            else pipeline.maps(images, others[_counterpart(setting)], setting.pipeline)
+            for setting in settings
+        ]
 
     @torch.no_grad()
     def scores(self, images: Tensor, scoring: Scoring) -> Tensor:
