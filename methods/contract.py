@@ -241,3 +241,12 @@ class TuningMethod(Method, Protocol):
         """Hyperparameters that start where `Progress.tuned` ended: a point to search on from, and
         what `corrupt` needs to show the learned augmentation."""
         ...
+
+
+@runtime_checkable
+class GridMethod(Method, Protocol):
+    """A method that knows which of its scoring settings mean the same."""
+
+    def expand_grid(self, values: Mapping[str, Sequence[Value]]) -> list[dict[str, Value]]:
+        """The product of lists of scoring values, complete, settings that score alike once."""
+        ...

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from methods.contract import Method, Scoring
+from methods.contract import GridMethod, Method, Scoring
 from methods.hyperparameter import Hyperparameter, Value, by_name, complete
 from methods.scoring.pipeline import SCORING, expand_grid
 from search_spaces.loader import Choice, Distribution, SearchSpace
@@ -113,10 +113,11 @@ def _grid(
     if unknown:
         raise ValueError(f"{', '.join(unknown)} is not a scoring hyperparameter")
     # Settings that mean the same are judged once, where it is known what they mean.
-    expand = getattr(method, "expand_grid", None)
-    if expand is None:
-        pipeline = set(values) == {parameter.name for parameter in SCORING}
-        expand = expand_grid if pipeline else _product
+    expand: Callable[[Mapping[str, Sequence[Value]]], list[dict[str, Value]]] = _product
+    if isinstance(method, GridMethod):
+        expand = method.expand_grid
+    elif set(values) == {parameter.name for parameter in SCORING}:
+        expand = expand_grid
     grid: list[Scoring] = list(expand(values))
     default = {name: [pinned.get(name, p.default)] for name, p in scoring.items()}
     [wanted] = expand(default)
