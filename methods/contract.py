@@ -273,3 +273,12 @@ class AdoptingMethod(Method, Protocol):
         """Its own hyperparameters that come next to an augmentation of that name with the values
         of `Progress.tuned`; empty where it has nothing like it."""
         ...
+
+
+@runtime_checkable
+class GridMethod(Method, Protocol):
+    """A method that knows which of its scoring settings mean the same."""
+
+    def expand_grid(self, values: Mapping[str, Sequence[Value]]) -> list[dict[str, Value]]:
+        """The product of lists of scoring values, complete, settings that score alike once."""
+        ...

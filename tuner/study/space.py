@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from methods.contract import Method, Scoring, TuningMethod
+from methods.contract import GridMethod, Method, Scoring, TuningMethod
 from methods.hyperparameter import Hyperparameter, Value, by_name, complete
 from methods.scoring.pipeline import SCORING, expand_grid
 from search_spaces.loader import Choice, Distribution, SearchSpace
@@ -114,7 +114,7 @@ def build_space(
         {n: v for n, v in given.items() if declared[n].tier == "training"},
         "training",
     )
-    grid, default_setting = _grid(list(declared.values()), space.scoring, pinned)
+    grid, default_setting = _grid(method, space.scoring, pinned)
     built = MethodSpace(
         method=space.method,
         drawn=drawn,
@@ -171,11 +171,11 @@ def _narrows(parameter: Hyperparameter, distribution: Distribution, default: Val
 
 
 def _grid(
-    declared: Sequence[Hyperparameter],
+    method: Method,
     listed: Mapping[str, Sequence[Value]],
     pinned: Mapping[str, Value],
 ) -> tuple[list[Scoring], int]:
-    scoring = {p.name: p for p in declared if p.tier == "scoring"}
+    scoring = {p.name: p for p in method.hyperparameters if p.tier == "scoring"}
     values: dict[str, Sequence[Value]] = {}
     for name, parameter in scoring.items():
         if name in pinned:
@@ -185,15 +185,24 @@ def _grid(
     unknown = sorted(set(listed) - set(scoring))
     if unknown:
         raise ValueError(f"{', '.join(unknown)} is not a scoring hyperparameter")
+    # Settings that mean the same are judged once, where it is known what they mean.
+    expand: Callable[[Mapping[str, Sequence[Value]]], list[dict[str, Value]]] = _product
+    if isinstance(method, GridMethod):
+        expand = method.expand_grid
+    grid: list[Scoring] = list(expand(values))
+    default = {name: [pinned.get(name, p.default)] for name, p in scoring.items()}
+    [wanted] = expand(default)
+    if wanted not in grid:
+        grid.append(wanted)
+    return grid, grid.index(wanted)
+
+
+def _product(values: Mapping[str, Sequence[Value]]) -> list[dict[str, Value]]:
+    """Every combination; those of the scoring pipeline that mean the same are there once."""
     pipeline = {parameter.name for parameter in SCORING}
-    grid: list[Scoring] = [{}]
+    settings: list[dict[str, Value]] = [{}]
     if pipeline <= set(values):
-        # Settings of the pipeline that mean the same are judged once.
-        grid = list(expand_grid({name: values[name] for name in values if name in pipeline}))
+        settings = expand_grid({name: values[name] for name in values if name in pipeline})
         values = {name: listed for name, listed in values.items() if name not in pipeline}
     others = [dict(zip(values, v, strict=True)) for v in itertools.product(*values.values())]
-    grid = [{**setting, **other} for other in others for setting in grid]
-    default = {name: pinned.get(name, p.default) for name, p in scoring.items()}
-    if default not in grid:
-        grid.append(default)
-    return grid, grid.index(default)
+    return [{**setting, **other} for other in others for setting in settings]
