@@ -1,9 +1,11 @@
-"""What judging a whole scoring grid costs, as a share of the training it comes with.
+"""What judging a whole scoring grid costs, as a share of the trial it comes with.
 
     python benchmarks/scoring_grid.py [--size 64] [--images 220] [--steps 400] [--rungs 4]
 
 Training steps of the filtering autoencoder and grid evaluations take turns in one process, so that
-other load on the machine falls on both alike; processor time, and the fastest of each, count.
+other load on the machine falls on both alike; processor time, and the fastest of each, count. A
+trial is its training steps and, at each rung, the judged images' way through the network and the
+grid.
 Writes `scoring_grid.json` beside itself.
 """
 
@@ -15,6 +17,7 @@ import platform
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -31,8 +34,8 @@ GRID: dict[str, list[Value]] = {
 }
 
 
-def training_step(arguments: argparse.Namespace, precision: Precision) -> Callable[[], object]:
-    """One step of a filtering autoencoder's trial: corruption, forward, backward, Adam."""
+def training(arguments: argparse.Namespace, precision: Precision) -> Any:
+    """A filtering autoencoder's trial: a step is corruption, forward, backward and Adam."""
     from methods.filtering_autoencoder.method import FilteringAutoencoder
     from methods.filtering_autoencoder.training import Training
 
@@ -46,7 +49,7 @@ def training_step(arguments: argparse.Namespace, precision: Precision) -> Callab
     }
     full = complete(FilteringAutoencoder.hyperparameters, values)
     context = Context(precision=precision, channels_last=precision == "bfloat16")
-    return Training(TrialData(images, images[:8], images[:8]), full, context).step
+    return Training(TrialData(images, images[:8], images[:8]), full, context)
 
 
 def seconds(function: Callable[[], object]) -> float:
@@ -66,22 +69,30 @@ def measure(arguments: argparse.Namespace) -> dict[str, object]:
     images = (images + 0.05 * torch.randn(shape, generator=generator)).clamp(0, 1)
     reconstruction = F.avg_pool2d(images, 3, 1, 1)
 
+    float32, bfloat16 = training(arguments, "float32"), training(arguments, "bfloat16")
+    detector = bfloat16.detector()
     tasks: dict[str, Callable[[], object]] = {
-        "step_float32": training_step(arguments, "float32"),
-        "step_bfloat16": training_step(arguments, "bfloat16"),
+        "step_float32": float32.step,
+        "step_bfloat16": bfloat16.step,
+        "forward": lambda: detector.reconstruct(images),
         "grid": lambda: grid_scores(images, reconstruction, grid),
     }
     fastest = dict.fromkeys(tasks, float("inf"))
     for turn in range(arguments.repeats + 1):
         for name, task in tasks.items():
-            for _ in range(1 if name == "grid" else 5):
+            for _ in range(5 if name.startswith("step") else 1):
                 took = seconds(task)
                 if turn:  # the first turn warms up
                     fastest[name] = min(fastest[name], took)
     looped = seconds(lambda: [scores(images, reconstruction, setting) for setting in grid])
 
+    def share(step: float) -> float:
+        """Of a trial; the network's part of judging is taken at its faster format."""
+        judging = arguments.rungs * fastest["grid"]
+        other = arguments.steps * step + arguments.rungs * fastest["forward"]
+        return round(judging / (judging + other), 4)
+
     step = min(fastest["step_float32"], fastest["step_bfloat16"])
-    training = arguments.steps * step
     return {
         "settings": len(grid),
         "images": arguments.images,
@@ -97,10 +108,9 @@ def measure(arguments: argparse.Namespace) -> dict[str, object]:
         "grid_seconds": round(fastest["grid"], 4),
         "one_by_one_seconds": round(looped, 3),
         "grid_in_steps": round(fastest["grid"] / step, 2),
-        "share_of_training": round(arguments.rungs * fastest["grid"] / training, 4),
-        "share_of_training_float32": round(
-            arguments.rungs * fastest["grid"] / (arguments.steps * fastest["step_float32"]), 4
-        ),
+        "forward_seconds": round(fastest["forward"], 4),
+        "share_of_trial": share(step),
+        "share_of_trial_float32": share(fastest["step_float32"]),
         "target": TARGET,
     }
 
@@ -114,7 +124,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=400, help="training steps of a trial")
     parser.add_argument("--rungs", type=int, default=4, help="rungs of a trial")
     parser.add_argument("--threads", type=int, default=1, help="threads of both")
-    parser.add_argument("--repeats", type=int, default=5, help="turns; the fastest counts")
+    parser.add_argument("--repeats", type=int, default=12, help="turns; the fastest counts")
     result = measure(parser.parse_args())
     text = json.dumps(result, indent=2)
     Path(__file__).with_suffix(".json").write_text(text + "\n")

@@ -176,7 +176,8 @@ class Progress:
     """What a fit yields at each rung.
 
     `rung` counts from 1 to `Context.rungs`. `tuned` holds hyperparameters that moved by gradient
-    while the trial trained (empty for a search trial), `diagnostics` other numbers worth a curve.
+    while the trial trained (empty for a search trial), `trajectory` where they went since the rung
+    before, as some (training step, values) in order, `diagnostics` other numbers worth a curve.
     `state()` returns what `Context.resume` needs to go on from here exactly.
     """
 
@@ -184,6 +185,7 @@ class Progress:
     train_loss: float
     detector: Detector
     tuned: Mapping[str, float] = field(default_factory=dict)
+    trajectory: Sequence[tuple[int, Mapping[str, float]]] = ()
     diagnostics: Mapping[str, float] = field(default_factory=dict)
     state: Callable[[], dict[str, Any]] = dict
 
@@ -233,11 +235,50 @@ class Method(Protocol):
 
 @runtime_checkable
 class TuningMethod(Method, Protocol):
-    """A method whose trials learn some hyperparameters by gradient while they train."""
+    """A method whose trials learn some hyperparameters by gradient while they train.
+
+    They train in float32 whatever `Context.precision` says: second derivatives in bfloat16 are
+    mostly rounding.
+    """
 
     def learned(
         self, hyperparameters: Mapping[str, Value], tuned: Mapping[str, float]
     ) -> dict[str, Value]:
         """Hyperparameters that start where `Progress.tuned` ended: a point to search on from, and
         what `corrupt` needs to show the learned augmentation."""
+        ...
+
+    def starts(self, hyperparameters: Mapping[str, Value]) -> list[dict[str, Value]]:
+        """The hyperparameters once for each usual initial value: sibling trials."""
+        ...
+
+    def augmentation(self, hyperparameters: Mapping[str, Value]) -> str:
+        """Name of the augmentation that `Progress.tuned` describes, for `AdoptingMethod`."""
+        ...
+
+    def warnings(self, diagnostics: Mapping[str, float]) -> list[str]:
+        """What `Progress.diagnostics` warn of, a sentence each; empty where all is well."""
+        ...
+
+    def comparable(self, diagnostics: Mapping[str, float]) -> bool:
+        """Whether the spread of this trial's scores may be compared with its siblings'."""
+        ...
+
+
+@runtime_checkable
+class AdoptingMethod(Method, Protocol):
+    """A method that can search on from an augmentation that another method learned."""
+
+    def adopt(self, augmentation: str, tuned: Mapping[str, float]) -> dict[str, Value]:
+        """Its own hyperparameters that come next to an augmentation of that name with the values
+        of `Progress.tuned`; empty where it has nothing like it."""
+        ...
+
+
+@runtime_checkable
+class GridMethod(Method, Protocol):
+    """A method that knows which of its scoring settings mean the same."""
+
+    def expand_grid(self, values: Mapping[str, Sequence[Value]]) -> list[dict[str, Value]]:
+        """The product of lists of scoring values, complete, settings that score alike once."""
         ...

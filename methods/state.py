@@ -17,3 +17,14 @@ def on_cpu(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return type(value)(on_cpu(item) for item in value)
     return value
+
+
+def under(prefix: str, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Copies on the CPU of a module's state, as `PREFIX.NAME` among other weights."""
+    return {f"{prefix}.{name}": on_cpu(value) for name, value in state.items()}
+
+
+def below(prefix: str, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """A module's state out of weights that `under` named."""
+    head = prefix + "."
+    return {k.removeprefix(head): v for k, v in weights.items() if k.startswith(head)}

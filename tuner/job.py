@@ -210,6 +210,7 @@ class Job:
             blank=self._blank(),
             folder=lambda number: str(self.folder.trial(number)),
             early_stopping=self.plan.early_stopping,
+            precisions=self.plan.precisions,
         )
         conductor = Conductor(ledger, self.workbench.spaces, terms, observers)
         if not conductor.open:
@@ -262,8 +263,7 @@ class Job:
             seed=self.config.seed,
             rungs=self.config.rungs,
             folder="",
-            precision=self.plan.speed.precision,
-            channels_last=self.plan.speed.channels_last,
+            channels_last=all(speed.channels_last for speed in self.plan.speeds.values()),
             device_rate=self.plan.layout.device_rate,
         )
 
@@ -289,7 +289,7 @@ class Job:
             "rungs": config.rungs,
             "reduction": config.reduction,
             "size": f"{plan.size[0]}x{plan.size[1]}",
-            "precision": plan.speed.precision,
+            **{f"precision.{method}": name for method, name in plan.precisions.items()},
             "parallel": plan.layout.parallel,
             **{f"pinned.{name}": value for name, value in config.pins.items()},
         }

@@ -8,25 +8,20 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import torch
-
-from methods.contract import stream_seed, unit
-from methods.registry import get_method
+from tuner.gallery import pictures, strip
+from tuner.study.consensus import Consensus
 from tuner.study.files import TrialFiles
+from tuner.study.groups import describe
 from tuner.study.home import StudyFolder
 from tuner.study.jsonfile import write_json
 from tuner.study.ledger import Entry, Ledger
 from tuner.study.recorder import Recorder
 from tuner.study.selection import rank
-from tuner.study.workbench import Workbench, restore
+from tuner.study.workbench import Workbench
 
 if TYPE_CHECKING:
     from tuner.job import Job
     from tuner.registry import Threshold
-
-PICTURES_STREAM = 0x71
-SHOWN = 8
 
 
 def conclude(job: Job, ledger: Ledger, winner: Entry, recorder: Recorder) -> dict[str, Any]:
@@ -39,6 +34,7 @@ def conclude(job: Job, ledger: Ledger, winner: Entry, recorder: Recorder) -> dic
 
     folder, bench, config = job.folder, job.workbench, job.config
     tracker, parent = recorder.tracker, recorder.parent
+    warnings = warned(ledger, folder, recorder)
     job.voice.say("packaging the winner")
     threshold = package(bench, winner, folder.package, folder)
     if threshold.caution():
@@ -68,6 +64,9 @@ def conclude(job: Job, ledger: Ledger, winner: Entry, recorder: Recorder) -> dic
             kept = folder.path / "best" / f"{entry.number:04d}"
             package(bench, entry, kept, folder)
             tracker.log_artifacts(recorder.run_of(entry.number), kept, "detector")
+            drawn = folder.trial(entry.number) / "pictures"
+            if strip(bench, entry, drawn):
+                tracker.log_artifacts(recorder.run_of(entry.number), drawn, "pictures")
     tidy(ledger, folder)
     entries = ledger.entries()
     audit = audit_study(bench, ledger, folder, winner.number)
@@ -89,7 +88,11 @@ def conclude(job: Job, ledger: Ledger, winner: Entry, recorder: Recorder) -> dic
                 **winner.last["scoring"],
             },
             "criteria": winner.last["criteria"],
+            "drawn": list(bench.space(winner.method).drawn),
+            "learned": dict(winner.last.get("tuned", {})),
         },
+        "groups": describe(entries),
+        "warnings": warnings,
         "front": ledger.front() if len(bench.objectives) > 1 else None,
         "model": {key: registered[key] for key in ("name", "version", "alias", "uri")},
         "audit": audit,
@@ -144,33 +147,26 @@ def package(bench: Workbench, entry: Entry, target: Path, folder: StudyFolder) -
     return threshold
 
 
-def pictures(bench: Workbench, winner: Entry, folder: StudyFolder, threshold: float) -> None:
-    """Draw what the winner's corruption looked like and what it finds most suspicious."""
-    from tuner.report.pictures import corruption_sheet, suspicious_sheet
+def warned(ledger: Ledger, folder: StudyFolder, recorder: Recorder) -> list[dict[str, Any]]:
+    """What is to be warned of in every trial, now that all have ended: `trial` and `text`.
 
-    folder.pictures.mkdir(parents=True, exist_ok=True)
-    caption = "demo data" if bench.prepared.demo else ""
-    method = get_method(winner.method)
-    hyperparameters = bench.space(winner.method).complete(winner.point)
-    generator = torch.Generator().manual_seed(stream_seed(bench.config.seed, PICTURES_STREAM))
-    normal, corrupted = method.corrupt(bench.data, hyperparameters, SHOWN, generator)
-    corruption_sheet(normal, corrupted, folder.pictures / "corruption.png", caption=caption)
-    detector: Any = restore(bench, winner, folder)
-    if not hasattr(detector, "maps"):
-        return
-    scores = TrialFiles(folder.trial(winner.number)).scores()
-    own = scores["test"][int(scores["setting"])]
-    worst = np.argsort(-own, kind="stable")[:SHOWN]
-    images = unit(bench.data.test[torch.from_numpy(worst.copy())])
-    suspicious_sheet(
-        images,
-        detector.reconstruct(images),
-        detector.maps(images, winner.last["scoring"]),
-        own[worst],
-        threshold,
-        folder.pictures / "suspicious.png",
-        caption=caption,
-    )
+    A trial's agreement with the others was judged when it ended, by those before it; here it is
+    judged by all, and the tags in the tracking store are brought up to date.
+    """
+    entries = [e for e in ledger.entries() if e.state in ("finished", "stopped_early")]
+    consensus = Consensus(folder.trial)
+    agreements = consensus.of([entry.number for entry in entries])
+    found = []
+    for entry in entries:
+        own = list(entry.last.get("warnings", ()))
+        agreement = agreements.get(entry.number)
+        against = None if agreement is None else consensus.warning(agreement, entry.number)
+        own += [against] if against else []
+        found += [{"trial": entry.number, "text": text} for text in own]
+        if tuple(own) != entry.warnings:
+            recorder.warn(entry.number, own)
+    ledger.note(consensus={str(number): value for number, value in agreements.items()})
+    return found
 
 
 def tidy(ledger: Ledger, folder: StudyFolder) -> None:

@@ -9,6 +9,7 @@ from filelock import FileLock, Timeout
 from methods.criteria.registry import get_criterion
 from tuner.job import ledger_url, read_config
 from tuner.study.budget import Budget, Spent
+from tuner.study.groups import describe
 from tuner.study.home import Home
 from tuner.study.ledger import Ledger
 from tuner.study.selection import rank
@@ -47,14 +48,19 @@ def study_status(name: str, home: Home) -> dict[str, Any]:
         "device_seconds": round(device, 1),
         "best": ranked[0].number if ranked else None,
         "registered": ledger.notes().get("registered"),
+        "groups": describe(entries),
         "trials": [
             {
                 "trial": entry.number,
                 "kind": entry.kind,
+                "origin": entry.origin,
+                "group": entry.group,
                 "method": entry.method,
                 "state": entry.state,
                 "rung": entry.rung,
                 "criterion": entry.last.get("criteria", {}).get(config.criterion),
+                "warnings": list(entry.warnings),
+                "learned": entry.last.get("tuned", {}),
                 "reason": entry.reason,
             }
             for entry in entries

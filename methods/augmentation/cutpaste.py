@@ -16,7 +16,7 @@ from methods.hyperparameter import Hyperparameter
 
 _PAPER = "CutPaste (Li et al., 2021)"
 _GREY = (0.299, 0.587, 0.114)
-_SCAR_TURN = math.pi / 4
+SCAR_TURN = math.pi / 4
 
 _JITTER = Hyperparameter(
     "jitter",
@@ -73,12 +73,24 @@ def _draw_scar(batch: int, size: Size, generator: torch.Generator) -> dict[str, 
     }
 
 
-def _scar(images: Tensor, parameters: Mapping[str, Tensor], draw: Draw) -> Tensor:
+def strip(
+    images: Tensor,
+    draw: Draw,
+    *,
+    half_length: Tensor,
+    half_width: Tensor,
+    angle: Tensor,
+    jitter: Tensor,
+) -> tuple[Tensor, Tensor]:
+    """A recoloured strip of each image moved elsewhere in it, and where: `[B, 1, H, W]`, bool.
+
+    The strip lies `half_length` (along `angle`, from down towards right) and `half_width` (across)
+    around the drawn centre; both are shares of the root of the image's area, and like the angle
+    scalars or `[B, 1, 1]`. Its pixels come from around the drawn `source`; beyond the image the
+    border is repeated.
+    """
     height, width = draw.size
     unit = patch.unit_length(draw.size)
-    half_width = (torch.exp(parameters["log_width"]) / 2).clamp(min=patch.narrowest(draw.size))
-    half_length = (torch.exp(parameters["log_length"]) / 2).clamp(min=patch.narrowest(draw.size))
-    angle = _SCAR_TURN * draw["turn"][:, None, None]
     along, across = patch.turned(*patch.offsets(draw), angle)
     mask = ((along.abs() <= half_length) & (across.abs() <= half_width))[:, None]
     source = draw["source"][:, :, None, None] * draw["source"].new_tensor([height, width]).view(
@@ -86,7 +98,23 @@ def _scar(images: Tensor, parameters: Mapping[str, Tensor], draw: Draw) -> Tenso
     )
     rows = (source[:, 0] + along * unit).floor().long().clamp(0, height - 1)
     columns = (source[:, 1] + across * unit).floor().long().clamp(0, width - 1)
-    piece = _jittered(gather_pixels(images, rows, columns), parameters["jitter"], draw["colour"])
+    return _jittered(gather_pixels(images, rows, columns), jitter, draw["colour"]), mask
+
+
+def _scar(images: Tensor, parameters: Mapping[str, Tensor], draw: Draw) -> Tensor:
+    half_length, half_width = (
+        (torch.exp(parameters[name]) / 2).clamp(min=patch.narrowest(draw.size))
+        for name in ("log_length", "log_width")
+    )
+    angle = SCAR_TURN * draw["turn"][:, None, None]
+    piece, mask = strip(
+        images,
+        draw,
+        half_length=half_length,
+        half_width=half_width,
+        angle=angle,
+        jitter=parameters["jitter"],
+    )
     return torch.where(mask, piece, images)
 
 

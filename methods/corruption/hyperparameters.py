@@ -2,11 +2,17 @@
 
 The papers say what a corruption must be like (coherent, elastically deformed, thin shapes among
 them, textures from elsewhere, opacities between 0 and 1) but publish no numbers, so every default
-here is our choice. Shares are weights: only their ratios count.
+here is our choice. Shares are weights: only their ratios count. The default is what the papers of
+this family train on, occlusions alone; the other kinds are those of related work.
 """
 
 from __future__ import annotations
 
+import math
+from dataclasses import replace
+
+from methods.augmentation.cutdiff import CUTDIFF_SIGNED
+from methods.corruption.cutdiff import PREFIX
 from methods.corruption.recipe import CorruptionRecipe
 from methods.hyperparameter import Hyperparameter
 
@@ -15,7 +21,57 @@ _FAE = "ours; property from FAE (arXiv 2511.07233), no number published"
 _PAE = "ours; property from Bauer et al., PAE, section 2.1, no number published"
 _SIDE = "of the shorter side"
 
+_KINDS = (
+    ("occlusion", "regions covered by foreign textures", _PAE),
+    ("cutdiff", "smooth dark or bright patches", "ST-SSAD, Algorithm 2; in this family ours"),
+    ("cutpaste", "boxes of the image pasted elsewhere", "CutPaste (Li et al., 2021)"),
+    ("scar", "thin turned strips of the image pasted elsewhere", "CutPaste (Li et al., 2021)"),
+    ("perlin", "torn regions of Perlin noise, filled like occlusions", "DRAEM (Zavrtanik, 2021)"),
+    ("seamless", "pieces of the image blended in elsewhere", "NSA (Schlueter et al., 2022)"),
+    ("blocks", "a third of all blocks set to 0", "RIAD (Zavrtanik et al., 2021)"),
+)
+
+
+def _share(name: str, what: str, source: str) -> Hyperparameter:
+    return Hyperparameter(
+        f"{name}_share",
+        _RECIPE.kind_share(name),
+        f"weight of {name} among the kinds of corruption: {what}",
+        low=0.0,
+        high=1.0,
+        source=source,
+    )
+
+
+def _cutdiff(declared: Hyperparameter) -> Hyperparameter:
+    """A parameter of CutDiff in natural units, with the bounds that it has where it is learned."""
+    assert declared.low is not None and declared.high is not None
+    logarithmic = declared.name.startswith("log_")
+    name = PREFIX + declared.name.removeprefix("log_")
+    low, high = (
+        float(f"{math.exp(bound):.10g}") if logarithmic else bound
+        for bound in (declared.low, declared.high)
+    )
+    return replace(
+        declared,
+        name=name,
+        default=getattr(_RECIPE, name),
+        help=_CUTDIFF_HELP.get(declared.name, declared.help),
+        low=low,
+        high=high,
+        log=logarithmic,
+    )
+
+
+_CUTDIFF_HELP = {
+    "log_size": "size of a CutDiff patch as a share of the image's area; half of its depth is"
+    " reached on pi ln 2 = 2.18 times that area",
+    "log_ratio": "square root of a CutDiff patch's aspect: 1 is a circle, above 1 is wide",
+}
+
 CORRUPTION: tuple[Hyperparameter, ...] = (
+    *(_share(*kind) for kind in _KINDS),
+    *(_cutdiff(declared) for declared in CUTDIFF_SIGNED.hyperparameters),
     Hyperparameter(
         "blob_share",
         _RECIPE.blob_share,

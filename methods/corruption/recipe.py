@@ -9,6 +9,16 @@ from typing import Any, Self
 import torch
 from torch import Tensor
 
+from methods.corruption.kinds import (
+    ALL,
+    OCCLUSION,
+    OTHERS,
+    KindSettings,
+    OtherDraw,
+    draw_others,
+    paint_others,
+    textured_masks,
+)
 from methods.corruption.masks import KINDS, MaskDraw, MaskSettings, draw_masks, masks
 from methods.corruption.rows import Rows
 from methods.corruption.textures import (
@@ -22,7 +32,8 @@ from methods.corruption.textures import (
 
 @dataclass(frozen=True)
 class CorruptionDraw(Rows):
-    """Regions, filling and `opacity` `[B]` (0 where a sample stays clean) of a batch.
+    """Regions, filling and `opacity` `[B]` (0 where a sample stays clean) of a batch; `other` where
+    some samples may be something else than an occlusion.
 
     `draw[part]` is the draw of those samples alone: applied to them it gives what the whole draw
     gives to the whole batch there.
@@ -31,11 +42,13 @@ class CorruptionDraw(Rows):
     regions: MaskDraw
     filling: TextureDraw
     opacity: Tensor
+    other: OtherDraw | None = None
 
 
 @dataclass(frozen=True)
-class CorruptionRecipe(MaskSettings, TextureSettings):
-    """Partial occlusion by foreign textures under smooth masks (Bauer et al., PAE, section 2.1).
+class CorruptionRecipe(KindSettings, MaskSettings, TextureSettings):
+    """Partial occlusion by foreign textures under smooth masks (Bauer et al., PAE, section 2.1),
+    and other kinds of corruption where they are given a weight (`methods.corruption.kinds`).
 
     Varying opacity down to 0 is what makes a trained network contract towards normal images, and
     opacity 1 what makes it fill in (PAE, supplement). The papers publish these properties but no
@@ -52,11 +65,19 @@ class CorruptionRecipe(MaskSettings, TextureSettings):
         return cls(**{f.name: values[f.name] for f in fields(cls) if f.name in values})
 
     def families(self) -> frozenset[str]:
-        """Names of the kinds of region that this recipe draws."""
-        return frozenset(k for k, share in zip(KINDS, self.shares(), strict=True) if share > 0)
+        """Names of the kinds of region and of corruption that this recipe draws, and of the
+        synthetic defects that look like them."""
+        others = [name for name in OTHERS if self.kind_share(name) > 0]
+        names = frozenset(others).union(*(OTHERS[name].alike for name in others))
+        if self.kind_share(OCCLUSION) > 0:
+            names |= {k for k, share in zip(KINDS, self.shares(), strict=True) if share > 0}
+        return names
 
     def check(self) -> None:
         """Raise ValueError where all shares of a choice are zero."""
+        if sum(self.kind_share(name) for name in ALL) <= 0:
+            names = ", ".join(f"{name}_share" for name in ALL)
+            raise ValueError(f"{names} are all 0; one must be above 0")
         if sum(self.shares()) <= 0:
             raise ValueError(
                 "blob_share, stroke_share and dots_share are all 0; one must be above 0"
@@ -76,9 +97,8 @@ class CorruptionRecipe(MaskSettings, TextureSettings):
         filling = draw_textures(batch, generator, self, pool)
         share = torch.rand(3, batch, generator=generator, device=generator.device)
         opacity = torch.where(share[0] < self.opaque_share, 1.0, share[1])
-        return CorruptionDraw(
-            regions, filling, torch.where(share[2] < self.clean_share, 0.0, opacity)
-        )
+        opacity = torch.where(share[2] < self.clean_share, 0.0, opacity)
+        return CorruptionDraw(regions, filling, opacity, draw_others(batch, size, generator, self))
 
 
 def apply(images: Tensor, draw: CorruptionDraw, bank: TextureBank) -> tuple[Tensor, Tensor]:
@@ -90,11 +110,16 @@ def apply(images: Tensor, draw: CorruptionDraw, bank: TextureBank) -> tuple[Tens
     if len(images) != len(draw):
         raise ValueError(f"{len(images)} images were given for a draw of {len(draw)}")
     size = (int(images.shape[2]), int(images.shape[3]))
-    mask = masks(draw.regions, size).mul_(draw.opacity[:, None, None, None])
+    mask = masks(draw.regions, size)
+    if draw.other is not None:
+        mask = textured_masks(draw.other, mask)
+    mask.mul_(draw.opacity[:, None, None, None])
     sample, y, x = torch.nonzero(mask[:, 0] > 0, as_tuple=True)
     where = (sample, y, x)
     values = textures_at(draw.filling, bank, size, where)
     result = images.clone()
     pixels = result.permute(0, 2, 3, 1)
     pixels[where] = torch.lerp(pixels[where], values, mask[sample, 0, y, x, None])
+    if draw.other is not None:
+        paint_others(draw.other, draw.opacity, result, mask)
     return result, mask

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
-from typing import Self
+from typing import Any, Self
 
 import torch
 from torch import Tensor
@@ -16,14 +16,18 @@ class Rows:
     """A dataclass of tensors (or of further Rows) that share their leading dimension.
 
     Indexing takes the same samples out of every field, so that one draw for a whole batch can be
-    cut into the parts of several workers.
+    cut into the parts of several workers. A field may be None: a part that was not drawn.
     """
 
     def __getitem__(self, rows: slice | Tensor) -> Self:
-        return replace(self, **{f.name: getattr(self, f.name)[rows] for f in fields(self)})
+        return self._mapped(lambda value: value[rows])
 
     def to(self, device: torch.device) -> Self:
-        return replace(self, **{f.name: getattr(self, f.name).to(device) for f in fields(self)})
+        return self._mapped(lambda value: value.to(device))
+
+    def _mapped(self, change: Callable[[Any], Any]) -> Self:
+        values = {f.name: getattr(self, f.name) for f in fields(self)}
+        return replace(self, **{n: change(v) for n, v in values.items() if v is not None})
 
     def __len__(self) -> int:
         return len(getattr(self, fields(self)[0].name))

@@ -1,5 +1,9 @@
-"""Filtering and projecting autoencoders; importing this registers the method `fae`."""
+"""Filtering and projecting autoencoders; importing this registers `fae`, `pae` and `fae-tuned`."""
 
 from methods.filtering_autoencoder.method import FilteringAutoencoder
+from methods.filtering_autoencoder.variants import (
+    ProjectingAutoencoder,
+    TunedFilteringAutoencoder,
+)
 
-__all__ = ["FilteringAutoencoder"]
+__all__ = ["FilteringAutoencoder", "ProjectingAutoencoder", "TunedFilteringAutoencoder"]

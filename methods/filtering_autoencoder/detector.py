@@ -9,6 +9,7 @@ from torch import Tensor
 
 from methods.contract import Precision, Scoring
 from methods.filtering_autoencoder.embedding import Standardiser, blocks
+from methods.filtering_autoencoder.projection import divided, project
 from methods.networks.unet import UNet
 from methods.scoring import pipeline
 
@@ -36,11 +37,12 @@ class FilteringDetector:
         self._standardiser = standardiser
 
     @torch.inference_mode()
-    def standardise(self, train: Tensor) -> None:
-        """Measure the embedding's scale on clean training images."""
+    def standardise(self, train: Tensor) -> bool:
+        """Measure the embedding's scale on clean training images; whether it is finite."""
         parts = [blocks(f, x, r) for x, r, f in map(self._forward, train.split(_BATCH))]
         bottleneck, residual = (torch.cat(part) for part in zip(*parts, strict=True))
         self._standardiser = Standardiser.measured(bottleneck, residual)
+        return bool(self._standardiser.centre.isfinite().all())
 
     @torch.inference_mode()
     def reconstruct(self, images: Tensor) -> Tensor:
@@ -58,17 +60,36 @@ class FilteringDetector:
     @torch.inference_mode()
     def maps(self, images: Tensor, scoring: Scoring) -> Tensor:
         """`[B, H, W]`, smoothed, higher is more anomalous."""
-        return self._batched(images, lambda x, r, f: pipeline.maps(x, r, scoring))
+        projection, rest = divided(scoring)
+
+        def smoothed(x: Tensor, r: Tensor, f: Tensor) -> Tensor:
+            return pipeline.maps(x, project(self._project, r, [projection])[0], rest)
+
+        return self._batched(images, smoothed)
 
     @torch.inference_mode()
     def scores(self, images: Tensor, scoring: Scoring) -> Tensor:
         """`[B]`."""
-        return self._batched(images, lambda x, r, f: pipeline.scores(x, r, scoring))
+        return self.grid_scores(images, [scoring])[0]
 
     @torch.inference_mode()
     def grid_scores(self, images: Tensor, grid: Sequence[Scoring]) -> Tensor:
-        """`[S, B]` from one pass through the network."""
-        return self._batched(images, lambda x, r, f: pipeline.grid_scores(x, r, grid), dim=1)
+        """`[S, B]`: one pass through the network, and as many more as the most projections of a
+        setting ask for; settings with fewer take their place in the same sequence."""
+        divisions = [divided(scoring) for scoring in grid]
+        wanted = list(dict.fromkeys(projection for projection, _ in divisions))
+        rows = {p: [i for i, (own, _) in enumerate(divisions) if own == p] for p in wanted}
+
+        def scored(x: Tensor, r: Tensor, f: Tensor) -> Tensor:
+            result = x.new_empty((len(grid), len(x)))
+            for projection, projected in zip(
+                wanted, project(self._project, r, wanted), strict=True
+            ):
+                settings = [divisions[i][1] for i in rows[projection]]
+                result[rows[projection]] = pipeline.grid_scores(x, projected, settings)
+            return result
+
+        return self._batched(images, scored, dim=1)
 
     def weights(self) -> dict[str, Tensor]:
         """The network, the embedding's scale, the image size and the precision."""
@@ -110,6 +131,9 @@ class FilteringDetector:
         ):
             output, features = self.network.with_features(images.contiguous(memory_format=layout))
         return images, output.float().clamp(0.0, 1.0).contiguous(), features
+
+    def _project(self, images: Tensor) -> Tensor:
+        return self._forward(images)[1]
 
     def _batched(
         self,

@@ -36,7 +36,7 @@ def blocks(features: Tensor, images: Tensor, reconstruction: Tensor) -> tuple[Te
         size = F.avg_pool2d(residual, scale).abs().flatten(2)
         top = max(1, round(_TOP * size.shape[2]))
         parts += [size.mean(dim=2), size.topk(top, dim=2).values.mean(dim=2)]
-    return features.float().mean(dim=(2, 3)), (torch.cat(parts, dim=1) + _SMALLEST).log()
+    return features.to(images.dtype).mean(dim=(2, 3)), (torch.cat(parts, dim=1) + _SMALLEST).log()
 
 
 class Standardiser:

@@ -50,6 +50,15 @@ TRAINING: tuple[Hyperparameter, ...] = (
         source="FAE (arXiv 2511.07233)",
     ),
     Hyperparameter(
+        "jacobian_weight",
+        0.0,
+        "weight of the squared distance of the Jacobian from the identity in the loss; like"
+        " anchored noise whose variance it is, without its noise",
+        low=0.0,
+        high=1.0,
+        source="Bauer et al., PAE, supplement A.3 (no value published)",
+    ),
+    Hyperparameter(
         "steps",
         20_000,
         "training steps",

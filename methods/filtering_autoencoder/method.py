@@ -10,12 +10,14 @@ import torch
 from torch import Tensor
 
 from methods.contract import Context, Diverged, Progress, TrialData, unit
+from methods.corruption.cutdiff import adopted
 from methods.corruption.hyperparameters import CORRUPTION
 from methods.corruption.recipe import CorruptionRecipe, apply
 from methods.corruption.textures import TextureSources
 from methods.filtering_autoencoder.augmentation import augment, check_augmentation
 from methods.filtering_autoencoder.detector import FilteringDetector
 from methods.filtering_autoencoder.hyperparameters import TRAINING
+from methods.filtering_autoencoder.projection import PROJECTION
 from methods.filtering_autoencoder.training import Training
 from methods.hyperparameter import Hyperparameter, Value, complete
 from methods.networks.unet import check_size
@@ -35,7 +37,12 @@ class FilteringAutoencoder:
     name: ClassVar[str]
     title: ClassVar[str] = "Filtering autoencoder"
     paper: ClassVar[str] = "FAE (arXiv 2511.07233) and Bauer et al., PAE (arXiv 2606.15280)"
-    hyperparameters: ClassVar[tuple[Hyperparameter, ...]] = (*TRAINING, *CORRUPTION, *SCORING)
+    hyperparameters: ClassVar[tuple[Hyperparameter, ...]] = (
+        *TRAINING,
+        *CORRUPTION,
+        *SCORING,
+        *PROJECTION,
+    )
 
     def check(self, data: TrialData, hyperparameters: Mapping[str, Value]) -> None:
         """Raise ValueError where sizes, textures or values do not fit this method.
@@ -77,8 +84,15 @@ class FilteringAutoencoder:
                 if eager or done % _CHECK_STEPS == 0:
                     _finite(loss, done, context)
             mean = _finite(total / (last - first), last, context)
-            state = training.state()
-            yield Progress(rung, mean, training.detector(), state=_returning(state))
+            detector = training.detector()
+            yield Progress(
+                rung=rung,
+                train_loss=mean,
+                detector=detector,
+                tuned=training.tuned(),
+                diagnostics=training.diagnostics(detector),
+                state=_returning(training.state()),
+            )
 
     def restore(
         self, hyperparameters: Mapping[str, Value], weights: Mapping[str, Tensor]
@@ -110,8 +124,14 @@ class FilteringAutoencoder:
         return clean, apply(clean, draw, sources.bank(generator))[0]
 
     def families(self, hyperparameters: Mapping[str, Value]) -> frozenset[str]:
-        """Those of "blob", "stroke" and "dots" that training draws."""
+        """Those of "blob", "stroke" and "dots" that training draws, its other kinds of corruption,
+        and the synthetic defects that look like these."""
         return CorruptionRecipe.from_values(self._complete(hyperparameters)).families()
+
+    def adopt(self, augmentation: str, tuned: Mapping[str, float]) -> dict[str, Value]:
+        """Hyperparameters of this method that stand for a CutDiff that another method learned,
+        from its `Progress.tuned`; empty where it learned another augmentation."""
+        return adopted(augmentation, tuned)
 
     def _complete(self, hyperparameters: Mapping[str, Value]) -> dict[str, Any]:
         return {**complete(self.hyperparameters, hyperparameters)}

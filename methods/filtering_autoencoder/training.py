@@ -9,19 +9,25 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from methods.contract import Context, TrialData, stream_seed, unit
+from methods.augmentation.cutdiff import CUTDIFF_SIGNED
+from methods.contract import Context, Diverged, TrialData, stream_seed, unit
 from methods.corruption.noise import draw_noise
 from methods.corruption.recipe import CorruptionRecipe, apply
 from methods.corruption.textures import TextureBank, TextureSources
 from methods.filtering_autoencoder.augmentation import augment
 from methods.filtering_autoencoder.detector import FilteringDetector
+from methods.filtering_autoencoder.diagnostics import diagnose, image_count
+from methods.filtering_autoencoder.jacobian import identity_distance
 from methods.filtering_autoencoder.loss import filtering_loss
 from methods.filtering_autoencoder.schedule import CHECKS, Plateau, cosine, warm_up
+from methods.filtering_autoencoder.tuning import CorruptionTuning
 from methods.networks.unet import UNet
+from methods.self_tuning.batches import choose
 from methods.state import on_cpu
 
 # streams of a trial's seed: changing one hyperparameter leaves the other draws as they were
 _INIT, _BATCH, _AUGMENT, _CORRUPT, _NOISE, _BANK, _VALIDATE = range(7)
+_DIRECTION, _DIAGNOSE, _TUNE = range(7, 10)
 _BANK_STEPS = 256  # steps for which one bank of texture tiles serves
 _VALIDATION = 32  # held-out images behind the plateau schedule, at most
 _SCALE_IMAGES = 64  # training images behind the embedding's scale, at most
@@ -54,6 +60,9 @@ class Training:
         )
         self.plateau = Plateau()
         self.step_number = 0
+        self.tuning: CorruptionTuning | None = None
+        if values.get("corruption_tuning") == "hypergradient":
+            self.tuning = CorruptionTuning(self.recipe, values, data.size, context)
         self._bank: tuple[int, TextureBank] | None = None
         self._validation: tuple[Tensor, Tensor, Tensor] | None = None
         if context.resume is not None:
@@ -64,12 +73,16 @@ class Training:
         values, step = self.values, self.step_number
         if values["schedule"] == "plateau" and step % max(1, values["steps"] // CHECKS) == 0:
             self.plateau.look(self._validation_loss())
+        if self.tuning is not None and self.tuning.due(step):
+            self._tune(self.tuning)
         rate = values["learning_rate"] * self._rate(step)
         for group in self.optimiser.param_groups:
             group["lr"] = rate
         images, target, mask = self.batch(step)
         self.optimiser.zero_grad(set_to_none=True)
         loss = self._loss(images, target, mask).mean()
+        if values["jacobian_weight"] > 0:
+            loss = loss + values["jacobian_weight"] * self._jacobian_distance(images)
         loss.backward()
         self.context.average_gradients(self.network.parameters())
         self.optimiser.step()
@@ -94,16 +107,8 @@ class Training:
             batch, size, context.generator(_CORRUPT, step), self.sources.has_pool
         )
         images, mask = apply(clean, draw[share], self.bank(step))
-        if values["noise_target"] == "none" or values["noise_sigma"] == 0:
-            return images, clean, mask
-        noise = draw_noise(
-            (batch, 3, *size),
-            values["noise_sigma"],
-            values["noise_law"],
-            context.generator(_NOISE, step),
-        )[share]
-        target = clean + noise if values["noise_target"] == "anchored" else clean
-        return images.add_(noise), target, mask
+        on_input, on_target = self._noise(context.generator(_NOISE, step))
+        return images.add_(on_input), clean + on_target, mask
 
     def bank(self, step: int) -> TextureBank:
         """The texture tiles of a step; renewed now and then, the same after a resume."""
@@ -119,8 +124,36 @@ class Training:
         )
         count = min(_SCALE_IMAGES, len(self.data.train))
         chosen = torch.linspace(0, len(self.data.train) - 1, count).long()
-        detector.standardise(unit(self.data.train[chosen.to(self.context.device)]))
+        if not detector.standardise(unit(self.data.train[chosen.to(self.context.device)])):
+            raise Diverged(
+                f"the network's answers are not finite after step {self.step_number}; a smaller"
+                " learning_rate may help"
+            )
         return detector
+
+    def diagnostics(self, detector: FilteringDetector) -> dict[str, float]:
+        """What `methods.filtering_autoencoder.diagnostics` measures, on the same images and draws
+        at every rung."""
+        values, size = self.values, self.data.size
+        count = image_count(
+            values["steps"], values["batch_size"], self.context.rungs, len(self.data.held_out)
+        )
+        clean = unit(self.data.held_out[:count])
+        generator = self.context.generator(_DIAGNOSE)
+        draw = self.recipe.draw(count, size, generator, self.sources.has_pool)
+        directions = torch.randn(clean.shape, generator=generator, device=clean.device)
+        return diagnose(
+            detector.network,
+            detector.reconstruct,
+            clean,
+            draw=draw,
+            bank=self.bank(self.step_number - 1),
+            directions=directions,
+        )
+
+    def tuned(self) -> dict[str, float]:
+        """Hyperparameters that move while this trial trains, where they are now."""
+        return {} if self.tuning is None else self.tuning.settings()
 
     def state(self) -> dict[str, Any]:
         """Everything that a training needs to go on from here, on the CPU."""
@@ -130,6 +163,8 @@ class Training:
             "optimiser": self.optimiser.state_dict(),
             "plateau": self.plateau.state(),
         }
+        if self.tuning is not None:
+            state["tuning"] = self.tuning.tuned.state()
         copied: dict[str, Any] = on_cpu(state)
         return copied
 
@@ -138,6 +173,40 @@ class Training:
         self.optimiser.load_state_dict(copy.deepcopy(dict(state["optimiser"])))
         self.plateau = Plateau.restore(state["plateau"])
         self.step_number = int(state["step"])
+        if self.tuning is not None:
+            self.tuning.tuned.load(state["tuning"])
+            self.recipe = self.tuning.moved(self.recipe)
+
+    def _noise(self, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """What is added to this rank's inputs, and to their targets."""
+        values, none = self.values, torch.zeros((), device=self.context.device)
+        if values["noise_target"] == "none" or values["noise_sigma"] == 0:
+            return none, none
+        shape = (int(values["batch_size"]), 3, *self.data.size)
+        noise = draw_noise(shape, values["noise_sigma"], values["noise_law"], generator)[self.share]
+        return noise, noise if values["noise_target"] == "anchored" else none
+
+    def _tune(self, tuning: CorruptionTuning) -> None:
+        """Move the corruption's own parameters, on images and draws of this step."""
+        generator, batch = (
+            self.context.generator(_TUNE, self.step_number),
+            self.values["batch_size"],
+        )
+        train, test = (
+            images[choose(len(images), batch, generator)]
+            for images in (self.data.train, self.data.test)
+        )
+        clean = unit(augment(train, self.values["augmentation"], generator)[self.share])
+        draw = CUTDIFF_SIGNED.draw(batch, self.data.size, generator).share(self.share)
+        tuning.move(
+            self.network,
+            self.optimiser,
+            clean=clean,
+            noise=self._noise(generator),
+            test=unit(test[self.share]),
+            draw=draw,
+        )
+        self.recipe = tuning.moved(self.recipe)
 
     def _rate(self, step: int) -> float:
         steps = self.values["steps"]
@@ -154,6 +223,14 @@ class Training:
         with self.context.autocast():
             output = self.network(images)
         return filtering_loss(output.float(), target, mask, self.values["mask_weight"])
+
+    def _jacobian_distance(self, images: Tensor) -> Tensor:
+        """Mean over this rank's images, each in a random direction of its own."""
+        whole = (int(self.values["batch_size"]), *images.shape[1:])
+        generator = self.context.generator(_DIRECTION, self.step_number)
+        directions = torch.randn(whole, generator=generator, device=images.device)[self.share]
+        with self.context.autocast():
+            return identity_distance(self.network, images, directions).mean()
 
     @torch.no_grad()
     def _validation_loss(self) -> float:

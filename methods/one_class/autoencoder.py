@@ -16,10 +16,11 @@ from torch.nn import functional
 from methods.contract import Context, Progress, Scoring, TrialData, stream_seed
 from methods.hyperparameter import Hyperparameter, Value, complete
 from methods.one_class import hyperparameters as declare
-from methods.one_class.training import INIT, Training, batch_at, cosine, course, uncorrupted
+from methods.one_class.control import NormalOnly
+from methods.one_class.training import INIT, Training, batch_at, cosine, course
 from methods.registry import register_method
 from methods.scoring import pipeline
-from methods.self_tuning.method import check_steps
+from methods.state import below, under
 
 _BATCH = 64
 _SMALLEST_MAP = 4
@@ -127,9 +128,7 @@ class AutoencoderDetector:
 
     def weights(self) -> dict[str, Tensor]:
         """Network and image size."""
-        state = self.network.state_dict()
-        weights = {f"network.{name}": value.cpu().clone() for name, value in state.items()}
-        return {**weights, "size": torch.tensor(self.size)}
+        return {**under("network", self.network.state_dict()), "size": torch.tensor(self.size)}
 
     def _here(self, images: Tensor) -> Tensor:
         return images.to(next(self.network.parameters()).device)
@@ -140,7 +139,7 @@ def _filled(scoring: Scoring) -> Scoring:
 
 
 @register_method("ae")
-class Autoencoder:
+class Autoencoder(NormalOnly):
     """A convolutional autoencoder trained on normal images by the mean squared error."""
 
     name: ClassVar[str]
@@ -167,25 +166,13 @@ class Autoencoder:
         *SCORING,
     )
 
-    def check(self, data: TrialData, hyperparameters: Mapping[str, Value]) -> None:
-        """Raise ValueError where images or values do not fit this method."""
-        self._complete(hyperparameters)
+    def _check_images(self, data: TrialData) -> None:
         levels_of(data.size)
 
-    def fit(
-        self, data: TrialData, hyperparameters: Mapping[str, Value], context: Context
+    def _course(
+        self, data: TrialData, values: Mapping[str, Any], context: Context
     ) -> Iterator[Progress]:
-        """Train, yielding at `context.rungs` equally spaced steps.
-
-        Raises ValueError where `check` would, or where there are fewer steps than rungs, and
-        `Diverged` where the loss is not finite.
-        """
-        self.check(data, hyperparameters)
-        values = self._complete(hyperparameters)
         steps, batch = int(values["steps"]), int(values["batch_size"])
-        check_steps(steps, {**values, "norm": "batch"}, context)
-        context.share(batch)
-        data = data.to(context.device)
         network = context.prepare(_build(values, data.size, stream_seed(context.seed, INIT)))
         optimiser = torch.optim.Adam(
             network.parameters(), lr=values["learning_rate"], weight_decay=values["weight_decay"]
@@ -209,24 +196,5 @@ class Autoencoder:
         """The detector that `weights()` came from, on the CPU."""
         height, width = (int(n) for n in weights["size"])
         network = _build(self._complete(hyperparameters), (height, width), 0)
-        network.load_state_dict(
-            {k.removeprefix("network."): v for k, v in weights.items() if k.startswith("network.")}
-        )
+        network.load_state_dict(below("network", weights))
         return AutoencoderDetector(network, (height, width))
-
-    def corrupt(
-        self,
-        data: TrialData,
-        hyperparameters: Mapping[str, Value],
-        count: int,
-        generator: torch.Generator,
-    ) -> tuple[Tensor, Tensor]:
-        """Training images twice: nothing is corrupted."""
-        return uncorrupted(data, count, generator)
-
-    def families(self, hyperparameters: Mapping[str, Value]) -> frozenset[str]:
-        """None."""
-        return frozenset()
-
-    def _complete(self, hyperparameters: Mapping[str, Value]) -> dict[str, Any]:
-        return {**complete(self.hyperparameters, hyperparameters)}

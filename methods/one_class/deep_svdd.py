@@ -10,14 +10,16 @@ import torch
 from torch import Tensor, nn
 
 from methods.contract import Context, Progress, Scoring, TrialData, stream_seed, unit
-from methods.hyperparameter import Hyperparameter, Value, complete
+from methods.hyperparameter import Hyperparameter, Value
 from methods.networks.resnet import ResNet18, stem_for
 from methods.one_class import hyperparameters as declare
-from methods.one_class.training import INIT, Training, batch_at, course, uncorrupted
+from methods.one_class.control import NormalOnly
+from methods.one_class.training import INIT, Training, batch_at, course
 from methods.registry import register_method
+from methods.self_tuning.checks import check_training_images
 from methods.self_tuning.hyperparameters import NETWORK
-from methods.self_tuning.method import check_steps, check_training_images
 from methods.self_tuning.network import initialise
+from methods.state import below, on_cpu, under
 
 _BATCH = 64
 # A coordinate of the centre at zero could be met by weights that are all zero.
@@ -48,9 +50,8 @@ class SupportVectorDetector:
 
     def weights(self) -> dict[str, Tensor]:
         """Network, centre and image size."""
-        state = self.trunk.state_dict()
-        weights = {f"trunk.{name}": value.cpu().clone() for name, value in state.items()}
-        return {**weights, "centre": self.centre.cpu().clone(), "size": torch.tensor(self.size)}
+        trunk = under("trunk", self.trunk.state_dict())
+        return {**trunk, "centre": on_cpu(self.centre), "size": torch.tensor(self.size)}
 
 
 def build_trunk(values: Mapping[str, Any], size: tuple[int, int], seed: int) -> ResNet18:
@@ -74,7 +75,7 @@ def centre_of(trunk: ResNet18, train: Tensor) -> Tensor:
 
 
 @register_method("deep-svdd")
-class DeepSVDD:
+class DeepSVDD(NormalOnly):
     """One-class DeepSVDD on the trunk of the self-tuned detector."""
 
     name: ClassVar[str]
@@ -88,25 +89,13 @@ class DeepSVDD:
         *(parameter for parameter in NETWORK if parameter.name in ("width", "stem")),
     )
 
-    def check(self, data: TrialData, hyperparameters: Mapping[str, Value]) -> None:
-        """Raise ValueError where images or values do not fit this method."""
-        self._complete(hyperparameters)
+    def _check_images(self, data: TrialData) -> None:
         check_training_images(data)
 
-    def fit(
-        self, data: TrialData, hyperparameters: Mapping[str, Value], context: Context
+    def _course(
+        self, data: TrialData, values: Mapping[str, Any], context: Context
     ) -> Iterator[Progress]:
-        """Train, yielding at `context.rungs` equally spaced steps.
-
-        Raises ValueError where `check` would, or where there are fewer steps than rungs, and
-        `Diverged` where the loss is not finite.
-        """
-        self.check(data, hyperparameters)
-        values = self._complete(hyperparameters)
         steps, batch = int(values["steps"]), int(values["batch_size"])
-        check_steps(steps, {**values, "norm": "batch"}, context)
-        context.share(batch)
-        data = data.to(context.device)
         trunk = context.prepare(build_trunk(values, data.size, stream_seed(context.seed, INIT)))
         # From the untrained network, which follows from the seed: the same after a resume.
         centre = centre_of(trunk, data.train)
@@ -136,24 +125,5 @@ class DeepSVDD:
         """The detector that `weights()` came from, on the CPU."""
         height, width = (int(n) for n in weights["size"])
         trunk = build_trunk(self._complete(hyperparameters), (height, width), 0)
-        trunk.load_state_dict(
-            {k.removeprefix("trunk."): v for k, v in weights.items() if k.startswith("trunk.")}
-        )
+        trunk.load_state_dict(below("trunk", weights))
         return SupportVectorDetector(trunk, (height, width), weights["centre"])
-
-    def corrupt(
-        self,
-        data: TrialData,
-        hyperparameters: Mapping[str, Value],
-        count: int,
-        generator: torch.Generator,
-    ) -> tuple[Tensor, Tensor]:
-        """Training images twice: nothing is corrupted."""
-        return uncorrupted(data, count, generator)
-
-    def families(self, hyperparameters: Mapping[str, Value]) -> frozenset[str]:
-        """None."""
-        return frozenset()
-
-    def _complete(self, hyperparameters: Mapping[str, Value]) -> dict[str, Any]:
-        return {**complete(self.hyperparameters, hyperparameters)}

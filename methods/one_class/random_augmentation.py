@@ -10,17 +10,19 @@ import torch
 from torch import Tensor
 
 from methods.augmentation import Augmentation, augmentation_names, get_augmentation
-from methods.contract import Context, Progress, TrialData, stream_seed, unit
-from methods.hyperparameter import Hyperparameter, Value, complete
+from methods.contract import Context, Progress, TrialData, stream_seed
+from methods.hyperparameter import Hyperparameter, Value
 from methods.one_class import hyperparameters as declare
+from methods.one_class.control import Control
 from methods.one_class.training import INIT, VALUES, Training, cosine, course
 from methods.registry import register_method
-from methods.self_tuning.batches import Batches, choose
+from methods.self_tuning.batches import Batches
+from methods.self_tuning.checks import check_training_images
 from methods.self_tuning.detector import DensityDetector
 from methods.self_tuning.hyperparameters import NETWORK, SCORING
 from methods.self_tuning.losses import classification
-from methods.self_tuning.method import check_steps, check_training_images, lookalikes
 from methods.self_tuning.network import build_network
+from methods.self_tuning.pseudo_anomalies import lookalikes, pairs
 
 _CUTPASTE = "CutPaste (Li et al., 2021)"
 _MOMENTUM = 0.9
@@ -44,36 +46,24 @@ _HYPERPARAMETERS: tuple[Hyperparameter, ...] = (
 )
 
 
-class _RandomAugmentation:
+class _RandomAugmentation(Control):
     """A classifier of augmented images whose augmentation nobody tunes.
 
     Detector, loss and score are those of `st-ssad`; a cosine takes the learning rate to zero.
     """
 
-    name: ClassVar[str]
     paper: ClassVar[str] = "ST-SSAD (Yoo, Zhao and Akoglu, 2023), section 4, baselines"
     hyperparameters: ClassVar[tuple[Hyperparameter, ...]] = _HYPERPARAMETERS
     redraws: ClassVar[bool]
 
-    def check(self, data: TrialData, hyperparameters: Mapping[str, Value]) -> None:
-        """Raise ValueError where images or values do not fit this method."""
-        self._complete(hyperparameters)
+    def _check_images(self, data: TrialData) -> None:
         check_training_images(data)
 
-    def fit(
-        self, data: TrialData, hyperparameters: Mapping[str, Value], context: Context
+    def _course(
+        self, data: TrialData, values: Mapping[str, Any], context: Context
     ) -> Iterator[Progress]:
-        """Train, yielding at `context.rungs` equally spaced steps.
-
-        Diagnostics hold the drawn parameters as `augmentation.NAME`. Raises ValueError where
-        `check` would, or where there are fewer steps than rungs, and `Diverged` where the loss is
-        not finite.
-        """
-        self.check(data, hyperparameters)
-        values = self._complete(hyperparameters)
+        """Diagnostics hold the drawn parameters as `augmentation.NAME`."""
         steps = int(values["steps"])
-        check_steps(steps, values, context)
-        data = data.to(context.device)
         augmentation = get_augmentation(values["augmentation"])
         seed = stream_seed(context.seed, INIT)
         network = context.prepare(build_network(values, data.size, seed))
@@ -129,11 +119,8 @@ class _RandomAugmentation:
         """Training images and their augmentation at one random choice, in [0, 1]."""
         self.check(data, hyperparameters)
         augmentation = get_augmentation(str(self._complete(hyperparameters)["augmentation"]))
-        train = data.train.to(generator.device)
-        clean = unit(train[choose(len(train), count, generator)])
         vector = augmentation.sample(data.size, generator)
-        draw = augmentation.draw(count, data.size, generator)
-        return clean, augmentation.apply(clean, vector, draw)
+        return pairs(data, augmentation, vector, count, generator)
 
     def families(self, hyperparameters: Mapping[str, Value]) -> frozenset[str]:
         """The synthetic defects that look like the augmentation or one of the paper's, among which
@@ -149,7 +136,7 @@ class _RandomAugmentation:
         return augmentation.sample(size, generator)
 
     def _complete(self, hyperparameters: Mapping[str, Value]) -> dict[str, Any]:
-        values = complete(self.hyperparameters, hyperparameters)
+        values = super()._complete(hyperparameters)
         return {**values, "norm": "batch", "test_batch_size": 0, "validation": "all"}
 
 

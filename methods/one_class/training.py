@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from methods.contract import Context, Detector, Diverged, Progress, TrialData, unit
 from methods.self_tuning.batches import choose
+from methods.self_tuning.checks import check_rungs
 from methods.state import on_cpu
 
 # Streams of a trial's seed.
@@ -79,10 +80,7 @@ def course(
 ) -> Iterator[Progress]:
     """Train, yielding at `rungs` equally spaced steps; `detector` takes a snapshot."""
     context = training.context
-    if steps < context.rungs:
-        raise ValueError(
-            f"steps is {steps}, but must be at least the number of rungs, {context.rungs}"
-        )
+    check_rungs(steps, context)
     for rung in range(1, context.rungs + 1):
         last = rung * steps // context.rungs
         if training.step_number >= last:

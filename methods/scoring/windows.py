@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-_BLOCK = 64
+_BLOCK = 32
 _TOO_SHORT = (
     "a window of {} pixels needs a side of at least {} to mirror, got {}; use a smaller window"
 )

@@ -13,6 +13,7 @@ from methods.networks.resnet import ProjectionNetwork
 from methods.scoring import density
 from methods.scoring.density import GaussianDensity
 from methods.self_tuning.network import build_network
+from methods.state import below, under
 
 _BATCH = 64
 _DEFAULT = "mahalanobis"
@@ -61,13 +62,12 @@ class DensityDetector:
 
     def weights(self) -> dict[str, Tensor]:
         """Network, Gaussian and image size."""
-        weights = {
-            f"network.{k}": v.detach().cpu().clone() for k, v in self.network.state_dict().items()
+        network = under("network", self.network.state_dict())
+        return {
+            **network,
+            **under("gaussian", vars(self.gaussian)),
+            "size": torch.tensor(self.size),
         }
-        weights["size"] = torch.tensor(self.size)
-        weights["gaussian.mean"] = self.gaussian.mean.cpu().clone()
-        weights["gaussian.precision"] = self.gaussian.precision.cpu().clone()
-        return weights
 
     @classmethod
     def from_weights(
@@ -76,11 +76,8 @@ class DensityDetector:
         """The detector that `weights` came from, on the CPU."""
         height, width = (int(n) for n in weights["size"])
         network = build_network(values, (height, width), seed=0)
-        network.load_state_dict(
-            {k.removeprefix("network."): v for k, v in weights.items() if k.startswith("network.")}
-        )
-        gaussian = GaussianDensity(weights["gaussian.mean"], weights["gaussian.precision"])
-        return cls(network, (height, width), gaussian)
+        network.load_state_dict(below("network", weights))
+        return cls(network, (height, width), GaussianDensity(**below("gaussian", weights)))
 
     def _score(self, kind: str, rows: Tensor) -> Tensor:
         kinds = {"mahalanobis": self.gaussian.mahalanobis, "nll": self.gaussian.nll}

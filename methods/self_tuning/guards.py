@@ -11,6 +11,7 @@ from collections.abc import Mapping
 
 import numpy as np
 import torch
+from scipy.stats import rankdata
 from torch import Tensor
 
 from methods.augmentation import Augmentation
@@ -187,6 +188,17 @@ def warnings(diagnostics: Mapping[str, float]) -> list[str]:
     return found
 
 
+def comparable(diagnostics: Mapping[str, float]) -> bool:
+    """Whether a trial's score variance may stand beside its siblings' (ST-SSAD, section 3.3).
+
+    Not where its network had not learned its task when tuning began, since what it tuned is
+    arbitrary then, and not where its embeddings have collapsed, since the variance of distances in
+    units of next to nothing can be as high as it likes.
+    """
+    learned = diagnostics.get("warm_loss", 0.0) <= LEARNED
+    return learned and diagnostics.get("embedding_spread", 1.0) >= _LEAST_SPREAD
+
+
 def consensus(scores: Tensor) -> Tensor:
     """How far each of T trials ranks M images as the others do: `[T]` in [-1, 1] of `[T, M]`.
 
@@ -198,11 +210,9 @@ def consensus(scores: Tensor) -> Tensor:
         raise ValueError(
             f"scores are {list(scores.shape)}, but a consensus needs [T, M] of 3 trials or more"
         )
-    rows = scores.detach().cpu().to(torch.float64)
+    rows = scores.detach().cpu().to(torch.float64).numpy()
     # Mean ranks where scores are equal.
-    below = (rows[:, None] < rows[:, :, None]).sum(2)
-    above = (rows[:, None] > rows[:, :, None]).sum(2)
-    ranks = (below - above).to(torch.float64)
+    ranks = torch.from_numpy(rankdata(rows, axis=1)) - (rows.shape[1] + 1) / 2
     others = (ranks.sum(0) - ranks) / (len(ranks) - 1)
     centred = others - others.mean(1, keepdim=True)
     lengths = torch.linalg.vector_norm(ranks, dim=1) * torch.linalg.vector_norm(centred, dim=1)

@@ -28,6 +28,7 @@ from methods.self_tuning.outer_step import TunedVector
 from methods.self_tuning.starting_point import start_vector
 from methods.self_tuning.stopping import SmoothedLoss, StopRule, rule_from, state_of
 from methods.self_tuning.workers import mean_over_workers
+from methods.state import on_cpu
 
 # Chance is log 2 = 0.69: a network above this has not learned to tell its augmentation apart.
 LEARNED = 0.6
@@ -67,6 +68,7 @@ class SelfTuning:
         self.step_number, self.began, self.stopped, self.rung = 0, -1, False, 0
         self.warm_loss = self.validation_loss = float("nan")
         self.cosines: list[float] = []
+        self.trajectory: list[tuple[int, Tensor]] = []
         self._whole: WholeSets | None = None
         if context.resume is not None:
             self._resume(context.resume)
@@ -90,6 +92,7 @@ class SelfTuning:
             self._commit(found.step)
             assert isinstance(found.gradient, Tensor)
             self.tuned.move(found.gradient)
+            self.trajectory.append((self.step_number + 1, self.tuned.vector))
             if found.cosine is not None:
                 self.cosines.append(found.cosine)
             loss = found.step.loss
@@ -198,7 +201,7 @@ class SelfTuning:
         ensure_finite(loss, "validation loss")
         self.validation_loss = float(loss)
         total = self.smoothed.value + self.validation_loss
-        if self.rule.look(total, self.tuned.updates):
+        if self.rule.look(total, self.tuned.updates, self.tuned.place.tolist()):
             self.best = self._present()
         self.stopped = self.rule.over
 
@@ -222,12 +225,3 @@ class SelfTuning:
         self.began, self.stopped = int(state["began"]), bool(state["stopped"])
         self.warm_loss = float(state["warm_loss"])
         self.validation_loss = float(state["validation_loss"])
-
-
-def on_cpu(value: Any) -> Any:
-    """A deep copy with every tensor on the CPU."""
-    if isinstance(value, Tensor):
-        return value.detach().cpu().clone()
-    if isinstance(value, Mapping):
-        return {key: on_cpu(item) for key, item in value.items()}
-    return value

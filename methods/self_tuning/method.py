@@ -13,11 +13,13 @@ from methods.augmentation import get_augmentation
 from methods.contract import Context, Progress, TrialData, unit
 from methods.hyperparameter import Hyperparameter, Value, complete
 from methods.registry import register_method
-from methods.self_tuning.batches import choose, test_batch_size, tuning_images
+from methods.self_tuning.batches import test_batch_size, tuning_images
+from methods.self_tuning.checks import check_steps, check_training_images
 from methods.self_tuning.detector import DensityDetector
-from methods.self_tuning.guards import diagnose
+from methods.self_tuning.guards import comparable, diagnose, warnings
 from methods.self_tuning.hyperparameters import HYPERPARAMETERS
 from methods.self_tuning.loop import SelfTuning
+from methods.self_tuning.pseudo_anomalies import lookalikes, pairs
 from methods.self_tuning.starting_point import (
     as_start,
     public_values,
@@ -26,18 +28,8 @@ from methods.self_tuning.starting_point import (
 )
 
 _SAMPLE = 32
-# Defect families of the synthetic judge that look like what an augmentation makes.
-_LOOKALIKES: Mapping[str, frozenset[str]] = {
-    "cutdiff": frozenset({"stain"}),
-    "cutdiff-cholesky": frozenset({"stain"}),
-    "cutdiff-coloured": frozenset({"stain"}),
-    "cutdiff-signed": frozenset({"stain"}),
-    "cutpaste": frozenset({"patch"}),
-    "cutpaste-scar": frozenset({"scar"}),
-    "mixture": frozenset({"stain", "patch", "scar"}),
-    "texture-blend": frozenset({"patch"}),
-    "thread": frozenset({"scar"}),
-}
+# More points of a curve than this are not seen, and would swell every record.
+_TRAJECTORY = 12
 
 
 @register_method("st-ssad")
@@ -84,13 +76,14 @@ class SelfTuningDetector:
         """
         self.check(data, hyperparameters)
         values = self._complete(hyperparameters)
+        check_steps(values, context)
         steps = int(values["steps"])
-        check_steps(steps, values, context)
         training = SelfTuning(data, values, context)
         sizes = (training.batches.batch, training.batches.batch, training.batches.test_batch)
         for rung in range(training.rung + 1, context.rungs + 1):
             last = rung * steps // context.rungs
             training.cosines.clear()
+            training.trajectory.clear()
             total, first = 0.0, training.step_number
             while training.step_number < last and not training.stopped:
                 total += training.step()
@@ -111,6 +104,7 @@ class SelfTuningDetector:
                 train_loss=total / done if done else training.smoothed.value,
                 detector=detector,
                 tuned=public_values(training.augmentation, vector),
+                trajectory=_trajectory(training),
                 diagnostics={**_course(training), **guards},
                 state=_returning(state),
             )
@@ -133,10 +127,8 @@ class SelfTuningDetector:
         self.check(data, hyperparameters)
         values = self._complete(hyperparameters)
         augmentation = get_augmentation(values["augmentation"], differentiable=True)
-        train = data.train.to(generator.device)
-        clean = unit(train[choose(len(train), count, generator)])
-        draw = augmentation.draw(count, data.size, generator)
-        return clean, augmentation.apply(clean, start_vector(augmentation, values, data.size), draw)
+        vector = start_vector(augmentation, values, data.size)
+        return pairs(data, augmentation, vector, count, generator)
 
     def learned(
         self, hyperparameters: Mapping[str, Value], tuned: Mapping[str, float]
@@ -147,45 +139,27 @@ class SelfTuningDetector:
     def starts(self, hyperparameters: Mapping[str, Value]) -> list[dict[str, Value]]:
         """The hyperparameters once for each usual start of the augmentation: sibling trials, to be
         chosen among by score variance (ST-SSAD, section 3.3)."""
-        augmentation = get_augmentation(str(self._complete(hyperparameters)["augmentation"]))
+        augmentation = get_augmentation(self.augmentation(hyperparameters))
         return [{**hyperparameters, **start} for start in usual_starts(augmentation)]
+
+    def augmentation(self, hyperparameters: Mapping[str, Value]) -> str:
+        """Name of the augmentation that is learned."""
+        return str(self._complete(hyperparameters)["augmentation"])
+
+    def warnings(self, diagnostics: Mapping[str, float]) -> list[str]:
+        """What a rung's diagnostics warn of, a sentence each; see `guards`."""
+        return warnings(diagnostics)
+
+    def comparable(self, diagnostics: Mapping[str, float]) -> bool:
+        """Whether score variance means anything: see `guards`."""
+        return comparable(diagnostics)
 
     def families(self, hyperparameters: Mapping[str, Value]) -> frozenset[str]:
         """The augmentation's name, and the synthetic defects that look like it."""
-        name = str(self._complete(hyperparameters)["augmentation"])
-        return lookalikes(name)
+        return lookalikes(self.augmentation(hyperparameters))
 
     def _complete(self, hyperparameters: Mapping[str, Value]) -> dict[str, Any]:
         return {**complete(self.hyperparameters, hyperparameters)}
-
-
-def lookalikes(augmentation: str) -> frozenset[str]:
-    """An augmentation's name, and the synthetic defects that look like what it makes."""
-    return _LOOKALIKES.get(augmentation, frozenset()) | {augmentation}
-
-
-def check_training_images(data: TrialData) -> None:
-    """Raise ValueError for fewer than two training images, or for such as are all alike."""
-    if len(data.train) < 2:
-        raise ValueError("there is one training image, but a density needs at least 2")
-    if bool((data.train == data.train[:1]).all()):
-        raise ValueError(
-            f"all {len(data.train)} training images are alike: their embeddings would have no"
-            " spread to measure distances by"
-        )
-
-
-def check_steps(steps: int, values: Mapping[str, Any], context: Context) -> None:
-    """Raise ValueError for fewer steps than rungs, or a part of a batch that is too small."""
-    if steps < context.rungs:
-        raise ValueError(
-            f"steps is {steps}, but must be at least the number of rungs, {context.rungs}"
-        )
-    if values["norm"] == "batch" and int(values["batch_size"]) // context.world_size < 2:
-        raise ValueError(
-            f"batch_size is {values['batch_size']} for {context.world_size} workers, but batch"
-            " normalisation needs 2 images a worker; raise it, or use norm=group"
-        )
 
 
 def _course(training: SelfTuning) -> dict[str, float]:
@@ -202,6 +176,14 @@ def _course(training: SelfTuning) -> dict[str, float]:
         "first_order_cosine": sum(cosines) / len(cosines) if cosines else math.nan,
     }
     return {name: value for name, value in course.items() if math.isfinite(value)}
+
+
+def _trajectory(training: SelfTuning) -> list[tuple[int, dict[str, float]]]:
+    """Some of the steps since the rung before, evenly spread, the last among them."""
+    path = training.trajectory
+    count = min(len(path), _TRAJECTORY)
+    kept = [path[round(i)] for i in torch.linspace(len(path) - 1, 0, count).flip(0).tolist()]
+    return [(step, public_values(training.augmentation, vector)) for step, vector in kept]
 
 
 def _returning(state: dict[str, Any]) -> Any:

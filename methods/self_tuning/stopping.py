@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
 
 _DECAY = 0.9
 _LEAST_UPDATES = 20
+_LOOKS = 2
+_STRAIGHT = 0.25
 
 
 @dataclass
@@ -29,22 +32,37 @@ class SmoothedLoss:
 
 @dataclass
 class StopRule:
-    """The sum of training and validation loss decides (ST-SSAD, section 4).
+    """The sum of training and validation loss decides among states that lie near each other
+    (ST-SSAD, section 4).
 
-    `look` says whether a sum is the best so far; `over` whether `patience` updates of the
-    augmentation have passed since the best, and 20 since the first, without which nothing ends.
+    Sums of states far apart do not compare: the validation loss is lower, too, where augmented
+    embeddings scatter more, which alters on the way. So as long as the augmentation travels, the
+    newest state is the best. It travels where in the last two looks' time it has come a quarter of
+    the way that it could have come in one direction. At rest, the least sum is the best, and once
+    `patience` updates have passed since, and 20 since the first, it is over.
     """
 
     patience: int
     best: float = math.inf
     best_update: int = 0
     update: int = 0
+    places: list[tuple[int, list[float]]] = field(default_factory=list)
 
-    def look(self, loss: float, update: int) -> bool:
+    def look(self, loss: float, update: int, place: Sequence[float]) -> bool:
+        """Whether this state is the best so far.
+
+        `place` says how far each parameter has gone since the start, in steps of full length.
+        """
+        then, there = self.places[0] if self.places else (0, [0.0] * len(place))
         self.update = update
-        if not loss < self.best:
+        self.places = [*self.places[1 - _LOOKS :], (update, list(place))]
+        if math.dist(place, there) > _STRAIGHT * (update - then):
+            self.best = math.inf
+        elif not loss < self.best:
             return False
-        self.best, self.best_update = loss, update
+        else:
+            self.best = loss
+        self.best_update = update
         return True
 
     @property
@@ -53,10 +71,9 @@ class StopRule:
         return self.update >= _LEAST_UPDATES and waited >= self.patience
 
 
-def state_of(rule: StopRule | SmoothedLoss) -> dict[str, float]:
+def state_of(rule: StopRule | SmoothedLoss) -> dict[str, Any]:
     return asdict(rule)
 
 
-def rule_from(state: Mapping[str, float]) -> StopRule:
-    whole = ("patience", "best_update", "update")
-    return StopRule(best=state["best"], **{name: int(state[name]) for name in whole})
+def rule_from(state: Mapping[str, Any]) -> StopRule:
+    return StopRule(**{**state, "places": list(state["places"])})

@@ -7,7 +7,7 @@ from typing import Any
 
 from rich.console import Console
 
-from tests.study.toys import make_conductor, make_ledger, play
+from tests.study.toys import make_conductor, make_ledger, play, record
 from tuner.cli.view import LineView, LiveView
 from tuner.study.budget import Budget
 
@@ -41,6 +41,7 @@ def test_the_live_view_stays_small_with_fifty_trials(tmp_path: Path) -> None:
     assert "50 trials ended, 0 running" in text
     assert "best: trial" in text
     assert len(text.splitlines()) <= 12
+    assert any(line.startswith("trial  kind") for line in text.splitlines())
 
 
 def test_lines_say_how_each_trial_ended(tmp_path: Path) -> None:
@@ -55,6 +56,29 @@ def test_lines_say_how_each_trial_ended(tmp_path: Path) -> None:
     assert "default finished" in lines[0]
     assert "rung 1/4" in lines[-1]
     assert "best 9 (trial 0)" in lines[-1]
+
+
+def test_warnings_stand_under_a_finished_trial_and_are_counted_for_a_stopped_one(
+    tmp_path: Path,
+) -> None:
+    ledger = make_ledger(tmp_path)
+    conductor = make_conductor(ledger, "2")
+    console = Console(file=io.StringIO(), width=60)
+    lines = LineView(console, plan(2), conductor, ledger)
+    live = LiveView(Console(file=io.StringIO()), plan(2), conductor, ledger)
+    for observer in (lines, live):
+        conductor.observe(observer)
+    said = "the learned size lies at its lower bound"
+    while (spec := conductor.next()) is not None:
+        for rung in range(1, 5):
+            told = {**record(spec.number, rung, 0.9 - spec.number), "warnings": [said] * 2}
+            if not conductor.report(spec.number, told):
+                break
+    text = str(console.file.getvalue())  # type: ignore[attr-defined]
+    assert text.count(f"warning {said}") == 2
+    assert "stopped early" in text.splitlines()[-1] and text.splitlines()[-1].endswith("2 warnings")
+    assert f"trial 1 warns: {said}" in rendered(live)
+    assert "finished, 2 warnings" in rendered(live)
 
 
 def test_a_resumed_view_knows_what_ended_before(tmp_path: Path) -> None:

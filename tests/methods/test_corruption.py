@@ -37,7 +37,7 @@ def leaves(draw):
         value = getattr(draw, field.name)
         if dataclasses.is_dataclass(value):
             yield from leaves(value)
-        else:
+        elif value is not None:
             yield value
 
 

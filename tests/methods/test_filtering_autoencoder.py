@@ -11,6 +11,7 @@ from methods.corruption.hyperparameters import CORRUPTION
 from methods.filtering_autoencoder.augmentation import augment
 from methods.filtering_autoencoder.embedding import Standardiser, blocks
 from methods.filtering_autoencoder.loss import filtering_loss
+from methods.filtering_autoencoder.projection import PROJECTION
 from methods.filtering_autoencoder.schedule import Plateau, cosine, warm_up
 from methods.filtering_autoencoder.training import Training
 from methods.hyperparameter import complete
@@ -164,7 +165,8 @@ def test_the_declaration_holds_all_three_parts():
     assert {p.name for p in (*CORRUPTION, *SCORING)} < set(names)
     defaults = complete(FAE.hyperparameters, {})
     assert (defaults["mask_weight"], defaults["learning_rate"]) == (0.5, 1e-4)
-    assert {p.name for p in FAE.hyperparameters if p.tier == "scoring"} == {p.name for p in SCORING}
+    scoring = {p.name for p in FAE.hyperparameters if p.tier == "scoring"}
+    assert scoring == {p.name for p in (*SCORING, *PROJECTION)}
 
 
 def test_rungs_and_determinism(data):

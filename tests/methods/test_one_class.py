@@ -15,20 +15,11 @@ from methods.one_class.autoencoder import levels_of
 from methods.one_class.deep_svdd import build_trunk, centre_of
 from methods.one_class.training import cosine
 from methods.registry import get_method
+from tests.methods.stripes import waves
 
 SIZE = (16, 16)
 NAMES = ("random-static", "random-dynamic", "deep-svdd", "ae")
 TINY: dict[str, Any] = {"width": 4, "batch_size": 4, "steps": 6}
-
-
-def waves(count: int, seed: int) -> Tensor:
-    """Noisy stripes of random phase."""
-    draws = torch.Generator().manual_seed(seed)
-    phase = 2 * math.pi * torch.rand(count, 1, 1, 1, generator=draws)
-    line = torch.arange(16) * (2 * math.pi / 8)
-    images = 0.6 + 0.2 * torch.sin(line + phase).expand(count, 3, 16, 16)
-    noise = 0.05 * torch.randn(count, 3, 16, 16, generator=draws)
-    return (255 * (images + noise).clamp(0, 1)).to(torch.uint8)
 
 
 @pytest.fixture(scope="module")

@@ -41,6 +41,14 @@ def test_a_row_for_each_image(tmp_path):
     assert pixels(tmp_path / "n.png").shape[1] < pixels(tmp_path / "1.png").shape[1]
 
 
+def test_a_method_without_maps_shows_its_images_and_scores(tmp_path):
+    suspicious_sheet(batch(3), None, None, np.array([3.0, 2.0, 0.5]), 1.0, tmp_path / "plain.png")
+    suspicious_sheet(
+        batch(3), None, batch(3)[:, 0], np.array([3.0, 2.0, 0.5]), 1.0, tmp_path / "maps.png"
+    )
+    assert pixels(tmp_path / "plain.png").shape[1] < pixels(tmp_path / "maps.png").shape[1]
+
+
 def test_constant_maps_and_zero_scores_are_no_fault(tmp_path):
     maps = np.zeros((2, 20, 32))
     suspicious_sheet(batch(2), batch(2), maps, np.zeros(2), 0.0, tmp_path / "zero.png")

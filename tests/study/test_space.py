@@ -73,3 +73,15 @@ def test_bad_spaces_are_refused(text: str, message: str) -> None:
 def test_unknown_space_names_those_that_exist() -> None:
     with pytest.raises(SearchSpaceError, match=r"must be one of: .*fae"):
         load_search_space("nope")
+
+
+def test_settings_of_a_walk_that_mean_the_same_are_judged_once() -> None:
+    method, space = get_method("energy-projection"), load_search_space("energy-projection")
+    built = build_space(method, space, "cpu", {})
+    assert len({tuple(sorted(s.items())) for s in built.grid}) == len(built.grid)
+    default = built.grid[built.default_setting]
+    assert default == {p.name: p.default for p in method.hyperparameters if p.tier == "scoring"}
+    without = [s for s in built.grid if s["score"] == "reconstruction"]
+    assert len({s["iterations"] for s in without}) == 1
+    pinned = build_space(method, space, "cpu", {"step_size": 2.0, "score": "projection"})
+    assert {s["step_size"] for s in pinned.grid} == {2.0}

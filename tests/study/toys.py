@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -72,6 +73,7 @@ def make_ledger(folder: Path, *, resume: bool = False, seed: int = 0, **options:
 def make_conductor(
     ledger: Ledger, budget: str = "5", clock: Clock | None = None, **changes: Any
 ) -> Conductor:
+    spaces = changes.pop("spaces", [SPACE])
     terms: dict[str, Any] = {
         "budget": Budget.parse(budget),
         "objectives": [QUALITY],
@@ -81,7 +83,7 @@ def make_conductor(
         "folder": lambda number: f"trials/{number}",
     }
     observers = changes.pop("observers", ())
-    return Conductor(ledger, [SPACE], Terms(**{**terms, **changes}), observers, clock or Clock())
+    return Conductor(ledger, spaces, Terms(**{**terms, **changes}), observers, clock or Clock())
 
 
 def record(number: int, rung: int, quality: float | None, seconds: float = 1.0) -> dict[str, Any]:
@@ -109,3 +111,73 @@ def play(conductor: Conductor, quality: Any, clock: Clock | None = None) -> list
             if not conductor.report(spec.number, record(spec.number, rung, quality(spec, rung))):
                 break
     return numbers
+
+
+class Learner:
+    """A method that pretends to learn where its patch lies, and takes what others learned."""
+
+    name = "learner"
+
+    def starts(self, hyperparameters: Mapping[str, Any]) -> list[dict[str, Any]]:
+        return [{**hyperparameters, "initial_size": size} for size in (0.1, 0.2, 0.4)]
+
+    def learned(self, hyperparameters: Mapping[str, Any], tuned: Mapping[str, float]) -> Any:
+        return {**hyperparameters, **{f"initial_{name}": v for name, v in tuned.items()}}
+
+    def augmentation(self, hyperparameters: Mapping[str, Any]) -> str:
+        return "patch"
+
+    def __getattr__(self, name: str) -> Any:
+        # The rest of the protocol, which nothing here calls.
+        if name.startswith("_"):
+            raise AttributeError(name)
+        return lambda *arguments: []
+
+
+class Taker:
+    """A method whose corruption has patches, too."""
+
+    name = "taker"
+
+    def adopt(self, augmentation: str, tuned: Mapping[str, float]) -> dict[str, Any]:
+        return {"patch_size": tuned["size"], "patch_share": 0.5} if augmentation == "patch" else {}
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_") or name in ("learned", "starts"):
+            raise AttributeError(name)
+        return lambda *arguments: []
+
+
+LEARNER = MethodSpace(
+    method="learner",
+    drawn={"initial_size": Range(0.01, 0.5, log=True), "rate": Range(0.0, 1.0)},
+    fixed={"initial_angle": 0.0, "steps": 10},
+    defaults={"initial_size": 0.1, "rate": 0.5},
+    grid=({"pooling": "max"},),
+    default_setting=0,
+    siblings=({"initial_size": 0.2, "rate": 0.5}, {"initial_size": 0.4, "rate": 0.5}),
+)
+
+TAKER = MethodSpace(
+    method="taker",
+    drawn={"patch_size": Range(0.05, 0.3)},
+    fixed={"patch_share": 0.0, "steps": 10},
+    defaults={"patch_size": 0.1},
+    grid=({"pooling": "max"},),
+    default_setting=0,
+)
+
+
+def learning(
+    number: int, rung: int, quality: float | None, variance: float | None = 1.0, **changes: Any
+) -> dict[str, Any]:
+    """The record of a self-tuning trial; `size` is what it learned."""
+    size = changes.pop("size", 0.25)
+    return {
+        **record(number, rung, quality),
+        "tuned": {"size": size, "angle": 1.0},
+        "sibling_variance": variance,
+        "comparable": True,
+        "warnings": [],
+        **changes,
+    }

@@ -43,6 +43,17 @@ def test_a_trial_carries_its_study_and_drops_what_is_not_finite(client):
     assert tracker.pending == 0
 
 
+def test_a_series_has_steps_of_its_own_and_tags_come_after_the_end(client):
+    tracker = tracker_of(client)
+    _, run = one_trial(tracker)
+    tracker.log_series(run, [(10, {"size": 0.1}), (20, {"size": 0.2, "angle": math.nan})])
+    tracker.tag(run, {"warnings": "1"})
+    assert tracker.flush()
+    kept = client.runs[run]
+    assert kept["metrics"][-2:] == [("size", 0.1, 10), ("size", 0.2, 20)]
+    assert kept["tags"]["warnings"] == "1" and kept["status"] == "FINISHED"
+
+
 def test_numbers_go_in_batches_within_the_limits(client):
     tracker = tracker_of(client)
     parent = tracker.start_study("s", {}, {f"p{i}": i for i in range(250)})

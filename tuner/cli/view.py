@@ -7,6 +7,7 @@ from collections import deque
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
+from rich.padding import Padding
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
@@ -42,6 +43,10 @@ class _Standing:
         return found
 
 
+def warning_count(entry: Entry) -> str:
+    return f"{len(entry.warnings)} warning{'s' * (len(entry.warnings) > 1)}"
+
+
 class LineView(_Standing):
     """One line for each trial that ends: for pipes, files and continuous integration."""
 
@@ -51,7 +56,8 @@ class LineView(_Standing):
         self._began = time.monotonic()
 
     def begin(self) -> None:
-        self.console.print("[dim]starting Ray[/dim]")
+        if self.plan.config.engine == "ray":
+            self.console.print("[dim]starting Ray[/dim]")
 
     def close(self) -> None: ...
 
@@ -65,6 +71,9 @@ class LineView(_Standing):
         self.done[entry.number] = entry
         minutes, seconds = divmod(int(time.monotonic() - self._began), 60)
         self.console.print(f"{minutes:3d}:{seconds:02d}  {self._line(entry)}", soft_wrap=True)
+        if entry.state == "finished":
+            for warning in entry.warnings:
+                self.console.print(f"        [yellow]warning[/yellow] {warning}", soft_wrap=True)
 
     def _line(self, entry: Entry) -> str:
         text = f"trial {entry.number:<3d} {entry.kind:<8s}{entry.state.replace('_', ' '):<14s}"
@@ -75,6 +84,8 @@ class LineView(_Standing):
         text += f"{self.objective.name} {'undefined' if value is None else shown(value):<8s}"
         if best is not None:
             text += f"  best {shown(self.value(best))} (trial {best.number})"
+        if entry.warnings and entry.state != "finished":
+            text += "  " + warning_count(entry)
         return text
 
 
@@ -120,8 +131,16 @@ class LiveView(_Standing):
         for entry in list(self._recent):
             style = {"finished": "green", "failed": "red"}.get(entry.state, "dim")
             state = entry.reason[:40] if entry.state == "failed" else entry.state.replace("_", " ")
+            state += f", {warning_count(entry)}" if entry.warnings else ""
             self._row(table, entry, state, entry.last.get("seconds", 0.0), style)
-        return Group(self._headline(now), ProgressBar(1.0, self._share, width=60), table)
+        # A bar by itself ends no line: padding of nothing does.
+        bar = Padding(ProgressBar(1.0, self._share, width=60), 0)
+        parts: list[RenderableType] = [self._headline(now), bar, table]
+        warned = next((entry for entry in self._recent if entry.warnings), None)
+        if warned is not None:
+            text = f"trial {warned.number} warns: {warned.warnings[0]}"
+            parts.append(Text(text, "yellow", no_wrap=True, overflow="ellipsis"))
+        return Group(*parts)
 
     def _headline(self, now: float) -> Text:
         self._share = len(self.done) / max(self.plan.expected()[0], 1.0)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich.console import Console, Group
@@ -114,6 +114,8 @@ class ConsoleVoice:
             self.audit(summary["audit"], demo=summary["data"]["demo"])
         else:
             self.console.print("[dim]no labels in the data, so nothing to audit[/dim]")
+        self._groups(summary["groups"])
+        self._warnings(summary["warnings"], winner["trial"])
         rows = Table(box=None, show_header=False, pad_edge=False)
         rows.add_column(style="dim")
         rows.add_column(overflow="fold")
@@ -147,6 +149,34 @@ class ConsoleVoice:
         tail = Text(f"mean image AUROC of all trials: {mean:.4f}", style="dim")
         self.console.print(Group(head, Padding(Group(table_of(rows), tail), (0, 0, 0, 2))))
 
+    def _groups(self, groups: Sequence[Mapping[str, Any]]) -> None:
+        """Siblings side by side: where each began, what it learned, how much its scores vary."""
+        for group in groups:
+            rows = [
+                {
+                    "trial": member["trial"],
+                    "began at": _named(member["start"]),
+                    "learned": _named(member["learned"]),
+                    "score variance": member[group["chosen_by"]],
+                    "": "chosen" if member["trial"] == group["chosen"] else _why_not(member),
+                }
+                for member in group["members"]
+            ]
+            head = Text(f"{group['group']}: siblings, chosen among by standardised score variance")
+            self.console.print(
+                Padding(Group(head, Padding(table_of(rows), (0, 0, 0, 2))), (1, 0, 0, 0))
+            )
+
+    def _warnings(self, warnings: Sequence[Mapping[str, Any]], winner: int) -> None:
+        """Those of the winner in full; of the others, how many there are."""
+        others = {w["trial"] for w in warnings if w["trial"] != winner}
+        for warning in warnings:
+            if warning["trial"] == winner:
+                self.warn(f"trial {winner}, the winner: {warning['text']}")
+        if others:
+            trials = f"{len(others)} other trial{'s' * (len(others) > 1)}"
+            self.console.print(f"[dim]{trials} with warnings: see warnings in summary.json[/dim]")
+
     def status(self, status: Mapping[str, Any]) -> None:
         """One study's state, then its trials."""
         self.console.print(
@@ -156,16 +186,50 @@ class ConsoleVoice:
         if status["best"] is not None:
             self.console.print(f"best so far: trial {status['best']} by {status['criterion']}")
         if status["trials"]:
-            self.console.print(table_of(status["trials"]))
+            self.console.print(table_of([_status_row(trial) for trial in status["trials"]]))
+        self._groups(status["groups"])
         if status["state"] == "interrupted":
             self.console.print(f"go on with: tuner resume {status['study']}")
 
 
+def _status_row(trial: Mapping[str, Any]) -> dict[str, Any]:
+    """One trial of a study as a line of its status."""
+    kind = trial["kind"]
+    if trial["origin"] is not None:
+        kind += f" (of {trial['origin']})"
+    return {
+        "trial": trial["trial"],
+        "kind": kind,
+        "method": trial["method"],
+        "state": trial["state"].replace("_", " "),
+        "rung": trial["rung"],
+        "criterion": trial["criterion"],
+        "learned": _named(trial["learned"]),
+        "warnings": len(trial["warnings"]) or None,
+        "reason": trial["reason"],
+    }
+
+
+def _named(values: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name.removeprefix('initial_')} {shown(v)}" for name, v in values.items())
+
+
+def _why_not(member: Mapping[str, Any]) -> str:
+    """Why a sibling stands behind the others, where it is not its variance."""
+    if member["state"] not in ("finished", "stopped_early"):
+        return str(member["state"])
+    return "" if member["comparable"] else "not comparable: see its warnings"
+
+
 def _hyperparameters(winner: Mapping[str, Any]) -> Table:
+    """What was searched, scoring, and what differs from its default."""
     declared = {p.name: p for p in get_method(winner["method"]).hyperparameters}
     rows = []
     for name, value in winner["hyperparameters"].items():
         parameter = declared[name]
+        searched = name in winner["drawn"] or parameter.tier == "scoring"
+        if not searched and value == parameter.default:
+            continue
         rows.append(
             {
                 "hyperparameter": name + (f" ({parameter.symbol})" if parameter.symbol else ""),

@@ -8,12 +8,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
+from methods.contract import Precision
 from methods.criteria.contract import Criterion
 from tuner.study.budget import Budget, Spent
+from tuner.study.consensus import Consensus
 from tuner.study.files import Record
+from tuner.study.groups import protected
+from tuner.study.learned import learned_point, offers
 from tuner.study.ledger import Entry, Ledger, Outcome
 from tuner.study.space import MethodSpace
 from tuner.study.trial import TrialSpec
@@ -31,7 +35,8 @@ class Observer(Protocol):
 
 @dataclass(frozen=True)
 class Terms:
-    """What holds for every trial of a study. `blank` is a spec without number, point and folder."""
+    """What holds for every trial of a study. `blank` is a spec without number, point and folder;
+    `precisions` gives methods a number format of their own."""
 
     budget: Budget
     objectives: Sequence[Criterion]
@@ -40,6 +45,7 @@ class Terms:
     blank: TrialSpec
     folder: Callable[[int], str]
     early_stopping: bool = True
+    precisions: Mapping[str, Precision] = field(default_factory=dict)
 
     @property
     def pareto(self) -> bool:
@@ -62,6 +68,7 @@ class Conductor:
         self._terms = terms
         self._observers = list(observers)
         self._clock = clock
+        self._consensus = Consensus(terms.folder)
         self._began = clock()
         self._seconds_before = float(ledger.notes().get("seconds", 0.0))
         self._started: dict[int, float] = {}
@@ -134,7 +141,11 @@ class Conductor:
         if record["rung"] >= self._terms.rungs:
             self.end(number, "finished")
             return False
-        exempt = entry.kind == "default" or not self._terms.early_stopping
+        exempt = (
+            entry.kind == "default"
+            or protected(entry, self.objective)
+            or not self._terms.early_stopping
+        )
         if prune and not (exempt and value is not None):
             reason = "" if value is not None else f"{leading.name} is undefined"
             self.end(number, "stopped_early", reason)
@@ -157,12 +168,37 @@ class Conductor:
                     None,
                     "a criterion is undefined at the last rung",
                 )
+        if outcome != "failed":
+            self._look_around(entry, outcome)
         self._ledger.end(number, outcome, values, reason)
         self._started.pop(number, None)
         self._ledger.note(seconds=self.spent().seconds)
         entry = self._ledger.entry(number)
         for observer in self._observers:
             observer.ended(entry)
+
+    def _look_around(self, entry: Entry, outcome: Outcome) -> None:
+        """Before a trial is closed: whether others agree with it, and what it learned for them.
+
+        All is in the ledger, or nothing is and the trial still counts as running: a driver that
+        dies in between comes here again, and offers nothing twice.
+        """
+        number, entries = entry.number, self._ledger.entries()
+        ended = [e.number for e in entries if e.state in ("finished", "stopped_early")]
+        agreement = self._consensus.of([*ended, number]).get(number)
+        if agreement is not None:
+            warning = self._consensus.warning(agreement, number)
+            self._ledger.remember(number, consensus=agreement)
+            if warning is not None:
+                self._ledger.remember(number, warnings=[warning])
+        point = learned_point(entry, self._spaces[entry.method])
+        if not point:
+            return
+        self._ledger.remember(number, learned=point)
+        if outcome == "finished":
+            for offer in offers(entry, entries, self._spaces.values(), self.objective):
+                if not self._ledger.offered(offer.method, number):
+                    self._ledger.enqueue(offer.method, offer.point, "learned", origin=number)
 
     def _start(self, entry: Entry) -> TrialSpec:
         space = self._spaces[entry.method]
@@ -172,6 +208,8 @@ class Conductor:
             method=entry.method,
             hyperparameters=space.complete(entry.point),
             grid=space.grid,
+            default_setting=space.default_setting,
+            precision=self._terms.precisions.get(entry.method, self._terms.blank.precision),
             folder=self._terms.folder(entry.number),
             after_rung=entry.rung,
         )

@@ -16,6 +16,9 @@ from torch import Tensor
 
 Record = dict[str, Any]
 
+# Before a criterion's name: its S values over the scoring grid, among the kept scores.
+CRITERION_PREFIX = "criterion:"
+
 
 @dataclass
 class TrialFiles:

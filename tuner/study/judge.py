@@ -11,6 +11,9 @@ from torch import Tensor
 
 from methods.criteria.contract import Criterion, Evidence
 
+# What siblings of a self-tuning trial are chosen by; see `tuner.study.groups`.
+SIBLING_CRITERION = "score_variance_standardised"
+
 
 @dataclass(frozen=True)
 class Judgement:

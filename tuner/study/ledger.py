@@ -9,8 +9,8 @@ import contextlib
 import logging
 import math
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -25,7 +25,12 @@ from tuner.study.files import Record
 from tuner.study.space import MethodSpace
 
 Outcome = Literal["finished", "stopped_early", "failed"]
-Kind = Literal["default", "random", "search"]
+# A `sibling` begins a method's defaults from another usual initial value, a `learned` trial is at
+# what another trial learned by gradient.
+Kind = Literal["default", "sibling", "random", "search", "learned"]
+
+# Trials that do not wait for the sampler: offered when a study is made.
+_GIVEN = ("default", "sibling")
 
 _STATES = {
     "finished": TrialState.COMPLETE,
@@ -40,7 +45,12 @@ class StudyNotFound(LookupError):
 
 @dataclass(frozen=True)
 class Entry:
-    """One trial as the ledger holds it."""
+    """One trial as the ledger holds it.
+
+    `group` names the siblings that it belongs to, `origin` the trial that learned its point,
+    `learned` the point that it learned itself. `consensus` says how far it ranks the unlabelled
+    images as the trials before it did (see `tuner.study.consensus`), None where nothing is known.
+    """
 
     number: int
     kind: Kind
@@ -52,6 +62,11 @@ class Entry:
     reason: str
     started: float | None
     ended: float | None
+    group: str = ""
+    origin: int | None = None
+    learned: Mapping[str, Value] = field(default_factory=dict)
+    consensus: float | None = None
+    study_warnings: tuple[str, ...] = ()
 
     @property
     def last(self) -> Record:
@@ -60,6 +75,11 @@ class Entry:
     @property
     def rung(self) -> int:
         return int(self.last.get("rung", 0))
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What its method and the study warn of, a sentence each."""
+        return (*self.last.get("warnings", ()), *self.study_warnings)
 
     @property
     def device_seconds(self) -> float:
@@ -106,19 +126,13 @@ class Ledger:
         reduction: int | None,
         resume: bool = False,
     ) -> Ledger:
-        """Open a study to add trials to it; every method's defaults are its first trials.
+        """Open a study to add trials to it; every method's defaults are its first trials, and then
+        their siblings.
 
         `reduction` is the rate of successive halving (its eta), None for no early stopping. With
         `resume` a study of that name is continued, and what a killed driver left half-written is
         completed. Raises optuna.exceptions.DuplicatedStudyError for a name in use otherwise.
         """
-        sampler = optuna.samplers.TPESampler(
-            n_startup_trials=random_trials + len(spaces),
-            multivariate=True,
-            group=len(spaces) > 1,
-            constant_liar=True,
-            seed=seed,
-        )
         pruner = (
             optuna.pruners.SuccessiveHalvingPruner(min_resource=1, reduction_factor=reduction)
             if reduction
@@ -126,6 +140,13 @@ class Ledger:
         )
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            sampler = optuna.samplers.TPESampler(
+                n_startup_trials=random_trials + _given(spaces),
+                multivariate=True,
+                group=len(spaces) > 1,
+                constant_liar=True,
+                seed=seed,
+            )
             study = optuna.create_study(
                 storage=open_storage(url),
                 study_name=name,
@@ -146,12 +167,41 @@ class Ledger:
         except KeyError as error:
             raise StudyNotFound(f"the ledger holds no study named {name!r}") from error
 
-    def enqueue(self, method: str, point: Mapping[str, Value], kind: Kind) -> None:
-        """Offer a point to be tried before the sampler draws the next one."""
-        params = {f"{method}.{name}": value for name, value in point.items()}
+    def enqueue(
+        self,
+        method: str,
+        point: Mapping[str, Value],
+        kind: Kind,
+        *,
+        group: str = "",
+        origin: int | None = None,
+    ) -> None:
+        """Offer a point to be tried before the sampler draws the next one.
+
+        It takes a draw's place in the budget when it is tried, and costs nothing before. Values
+        that the space does not draw go along beside the sampler, which does not learn from them.
+        """
+        drawn = self._spaces[method].drawn
+        params = {f"{method}.{name}": value for name, value in point.items() if name in drawn}
         if len(self._spaces) > 1:
             params["method"] = method
-        self._study.enqueue_trial(params, user_attrs={"kind": kind, "method": method})
+        marks: dict[str, Any] = {"kind": kind, "method": method}
+        beside = {name: value for name, value in point.items() if name not in drawn}
+        marks |= {"beside": beside} if beside else {}
+        marks |= {"group": group} if group else {}
+        marks |= {"origin": origin} if origin is not None else {}
+        self._study.enqueue_trial(params, user_attrs=marks)
+
+    def offered(self, method: str, origin: int) -> bool:
+        """Whether what a trial learned was offered to a method already."""
+        marks = [trial.user_attrs for trial in self._study.get_trials(deepcopy=False)]
+        return any(m.get("origin") == origin and m.get("method") == method for m in marks)
+
+    def remember(self, number: int, **marks: Any) -> None:
+        """Write facts about a running trial."""
+        trial = optuna.trial.Trial(self._study, self._frozen(number)._trial_id)
+        for name, value in marks.items():
+            trial.set_user_attr(name, value)
 
     def ask(self, random_trials: int) -> Entry:
         """Draw the next point and write it down as running."""
@@ -161,10 +211,7 @@ class Ledger:
         """Finish whatever was begun when a driver died: defaults not yet offered, points half
         drawn, ends written down but not told to the sampler."""
         trials = self._study.get_trials(deepcopy=False)
-        offered = {t.user_attrs.get("method") for t in trials if _is_default(t)}
-        for space in self._spaces.values():
-            if space.method not in offered:
-                self.enqueue(space.method, space.defaults, "default")
+        self._offer_given(sum(t.user_attrs.get("kind") in _GIVEN for t in trials))
         for frozen in trials:
             if frozen.state != TrialState.RUNNING:
                 continue
@@ -172,6 +219,17 @@ class Ledger:
                 self._draw(optuna.trial.Trial(self._study, frozen._trial_id), random_trials)
             elif "outcome" in frozen.user_attrs:
                 self._tell(frozen, frozen.user_attrs["outcome"], frozen.user_attrs.get("values"))
+
+    def _offer_given(self, already: int) -> None:
+        """Enqueue defaults and siblings but for the first `already` of them."""
+        spaces = self._spaces.values()
+        groups = {s.method: group_name(s.method) if s.siblings else "" for s in spaces}
+        given: list[tuple[str, Mapping[str, Value], Kind]] = [
+            (space.method, space.defaults, "default") for space in spaces
+        ]
+        given += [(s.method, point, "sibling") for s in spaces for point in s.siblings]
+        for method, point, kind in given[already:]:
+            self.enqueue(method, point, kind, group=groups[method])
 
     def _draw(self, trial: optuna.Trial, random_trials: int) -> Entry:
         """Draw what a trial still lacks; what it has, it keeps."""
@@ -193,10 +251,10 @@ class Ledger:
                 )
         kind = trial.user_attrs.get("kind")
         if kind is None:
-            early = trial.number < random_trials + len(self._spaces)
+            early = trial.number < random_trials + _given(self._spaces.values())
             trial.set_user_attr("kind", "random" if early else "search")
         trial.set_user_attr("method", name)
-        trial.set_user_attr("point", point)
+        trial.set_user_attr("point", {**point, **trial.user_attrs.get("beside", {})})
         return self.entry(trial.number)
 
     def report(self, number: int, record: Record, value: float | None) -> bool:
@@ -244,6 +302,11 @@ class Ledger:
     def entry(self, number: int) -> Entry:
         return _entry(self._frozen(number))
 
+    def waiting(self) -> int:
+        """How many offered points have not been tried yet."""
+        states = (TrialState.WAITING,)
+        return len(self._study.get_trials(deepcopy=False, states=states))
+
     def note(self, **values: Any) -> None:
         """Write facts about the study itself."""
         for name, value in values.items():
@@ -264,8 +327,13 @@ class Ledger:
         return self._study.get_trials(deepcopy=False)[number]
 
 
-def _is_default(trial: FrozenTrial) -> bool:
-    return trial.user_attrs.get("kind") == "default"
+def group_name(method: str) -> str:
+    return f"{method} starts"
+
+
+def _given(spaces: Iterable[MethodSpace]) -> int:
+    """How many trials of a study are given before the sampler draws its first."""
+    return sum(1 + len(space.siblings) for space in spaces)
 
 
 def _entry(trial: FrozenTrial) -> Entry:
@@ -282,4 +350,9 @@ def _entry(trial: FrozenTrial) -> Entry:
         reason=attrs.get("reason", ""),
         started=trial.datetime_start.timestamp() if trial.datetime_start else None,
         ended=trial.datetime_complete.timestamp() if trial.datetime_complete else None,
+        group=attrs.get("group", ""),
+        origin=attrs.get("origin"),
+        learned=attrs.get("learned", {}),
+        consensus=attrs.get("consensus"),
+        study_warnings=tuple(attrs.get("warnings", ())),
     )

@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
-from methods.contract import Context, Precision, TrialData
+from methods.contract import Context, Precision, TrialData, TuningMethod
 from methods.registry import get_method
 from tuner.study.budget import Budget
 from tuner.study.config import StudyConfig
@@ -126,7 +126,8 @@ def measure(
 
     The memory layout is always channels last. With `--precision auto`, bfloat16 is chosen where it
     is clearly faster, and the choice is kept in the file `memory`: a later study of the same kind
-    on this machine makes the same one, however busy the machine is then.
+    on this machine makes the same one, however busy the machine is then. A self-tuning method is
+    timed in float32 alone, which it always uses.
     """
     method = get_method(space.method)
     device = torch.device("cuda" if layout.gpus else "cpu")
@@ -139,6 +140,9 @@ def measure(
         ("float32", True),
         ("bfloat16", True),
     ]
+    fixed = isinstance(method, TuningMethod)
+    if fixed:
+        variants.pop()
     seconds = {}
     try:
         for precision, channels_last in variants:
@@ -150,6 +154,8 @@ def measure(
             )
     finally:
         torch.set_num_threads(threads)
+    if fixed:
+        return Speed(seconds, "float32", True)
     if config.precision != "auto":
         return Speed(seconds, config.precision, True)
     gain = seconds[label("float32", True)] / seconds[label("bfloat16", True)]
@@ -203,6 +209,24 @@ def estimate(
     return trials, trials * trial / layout.parallel + 40
 
 
+def _steps(space: MethodSpace) -> int:
+    return int(space.fixed.get("steps", 0))
+
+
+def _trained(space: MethodSpace) -> str:
+    return f"{_steps(space)} steps"
+
+
+def _settings(space: MethodSpace) -> str:
+    return f"{len(space.grid)} settings"
+
+
+def _precise(speed: Speed) -> str:
+    text = f"{label(speed.precision, speed.channels_last)}: {1e3 * speed.step:.0f} ms a step"
+    gain = f", {speed.gain:.1f} times as fast as plain float32"
+    return text + (gain if speed.gain >= 1.05 else "")
+
+
 @dataclass(frozen=True)
 class Plan:
     """Everything about a study that is derived before its first trial."""
@@ -210,7 +234,7 @@ class Plan:
     config: StudyConfig
     machine: Machine
     layout: Layout
-    speed: Speed
+    speeds: Mapping[str, Speed]
     spaces: Sequence[MethodSpace]
     counts: Mapping[str, int]
     size: tuple[int, int]
@@ -224,17 +248,19 @@ class Plan:
         return self.config.early_stopping and self.config.objective == "single"
 
     @property
-    def steps(self) -> int:
-        return int(self.spaces[0].fixed.get("steps", 0))
+    def precisions(self) -> dict[str, Precision]:
+        """The number format of each method."""
+        return {method: speed.precision for method, speed in self.speeds.items()}
 
     def expected(self) -> tuple[float, float]:
-        """Expected (trials, wall seconds)."""
+        """Expected (trials, wall seconds), as if every method had the same share of the trials."""
         share = stopping_share(self.config.rungs, self.config.reduction, self.early_stopping)
-        return estimate(self.budget, self.layout, self.speed.step, self.steps, share)
+        trials = [self.speeds[space.method].step * _steps(space) for space in self.spaces]
+        return estimate(self.budget, self.layout, sum(trials) / len(trials), 1, share)
 
     def lines(self) -> list[tuple[str, str]]:
         """The plan in words: pairs of a subject and what is planned."""
-        config, layout, speed = self.config, self.layout, self.speed
+        config, layout = self.config, self.layout
         trials, seconds = self.expected()
         place = "in the trial's own process"
         if layout.in_workers:
@@ -255,14 +281,29 @@ class Plan:
             ("criterion", config.criterion + second),
             ("budget", f"{self.budget}: about {trials:.0f} trials, {seconds / 60:.0f} min"),
             ("trials", f"{layout.parallel} at once, {each} each, trained {place}"),
-            ("training", f"{self.steps} steps, {config.rungs} rungs, {stopping}"),
+            ("training", f"{self._each(_trained)}, {config.rungs} rungs, {stopping}"),
+            ("precision", self._each(lambda space: _precise(self.speeds[space.method]))),
+            *self._siblings(),
+            ("drawn", self._each(lambda space: ", ".join(space.drawn))),
+            ("scoring", f"{self._each(_settings)} judged at each rung, none retrained"),
+        ]
+
+    def _each(self, say: Callable[[MethodSpace], str]) -> str:
+        """What is to be said of every method, with its name where there are several."""
+        if len(self.spaces) == 1:
+            return say(self.spaces[0])
+        return "; ".join(f"{space.method}: {say(space)}" for space in self.spaces)
+
+    def _siblings(self) -> list[tuple[str, str]]:
+        """Methods that begin their default trial from several initial values."""
+        return [
             (
-                "precision",
-                f"{label(speed.precision, speed.channels_last)}: {1e3 * speed.step:.0f} ms a step, "
-                f"{speed.gain:.1f} times as fast as plain float32",
-            ),
-            ("drawn", ", ".join(name for space in self.spaces for name in space.drawn)),
-            ("scoring", f"{len(self.spaces[0].grid)} settings judged at each rung, none retrained"),
+                "siblings",
+                f"{1 + len(space.siblings)} initial values of {space.method}'s defaults, a trial"
+                " each, chosen among by score variance",
+            )
+            for space in self.spaces
+            if space.siblings
         ]
 
     def as_dict(self) -> dict[str, object]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from tuner.study.files import Record
 from tuner.study.ledger import Entry
 from tuner.study.trial import TrialSpec
@@ -25,19 +27,42 @@ class Recorder:
 
     def started(self, entry: Entry, spec: TrialSpec) -> None:
         tags = {"tuner.method": spec.method, "tuner.kind": entry.kind}
+        tags |= {"tuner.group": entry.group} if entry.group else {}
+        tags |= {"tuner.origin": str(entry.origin)} if entry.origin is not None else {}
         params = {**spec.hyperparameters, "seed": spec.seed}
         self._runs[entry.number] = self.tracker.start_trial(self.parent, entry.number, tags, params)
 
     def reported(self, entry: Entry, record: Record) -> None:
-        self.tracker.log_rung(self.run_of(entry.number), record["rung"], metrics_of(record))
+        run = self.run_of(entry.number)
+        self.tracker.log_series(run, trajectory_of(record))
+        self.tracker.log_rung(run, record["rung"], metrics_of(record))
 
     def ended(self, entry: Entry) -> None:
         run = self.run_of(entry.number)
         scoring = {f"scoring.{k}": str(v) for k, v in entry.last.get("scoring", {}).items()}
         reason = entry.reason or entry.state.replace("_", " ")
         tags = {"tuner.outcome": entry.state, "tuner.reason": reason, **scoring}
+        tags |= warning_tags(entry.warnings)
         metrics = {"device_seconds": entry.device_seconds, "rungs": float(entry.rung)}
+        metrics |= {} if entry.consensus is None else {"consensus": entry.consensus}
         self.tracker.finish_trial(run, _STATUS[entry.state], metrics, tags)
+
+    def warn(self, number: int, warnings: Sequence[str]) -> None:
+        """Replace the warnings of a trial that has ended."""
+        self.tracker.tag(self.run_of(number), warning_tags(warnings))
+
+
+def warning_tags(warnings: Sequence[str]) -> dict[str, str]:
+    """How many warnings a trial has, and their sentences."""
+    return {"tuner.warnings": str(len(warnings)), "tuner.warning_text": "; ".join(warnings)}
+
+
+def trajectory_of(record: Record) -> list[tuple[int, dict[str, float]]]:
+    """Where learned parameters went between rungs, by the training step."""
+    return [
+        (step, {f"trajectory.{name}": value for name, value in values.items()})
+        for step, values in record.get("trajectory", ())
+    ]
 
 
 def metrics_of(record: Record) -> dict[str, float]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from methods.criteria.contract import Criterion
+from tuner.study.groups import passed_over
 from tuner.study.ledger import Entry
 
 
@@ -16,13 +17,15 @@ def rank(entries: Sequence[Entry], objective: Criterion) -> list[Entry]:
     """Entries with a value of the criterion, best first: finished ones before stopped ones.
 
     A trial that was stopped early was judged after less training, so it never outranks a finished
-    one. Ties go to the earlier trial.
+    one. Siblings that the criterion may not choose among come last, all but the one that stands
+    for them (see `groups`). Ties go to the earlier trial.
     """
+    behind = passed_over(entries, objective)
 
-    def key(entry: Entry) -> tuple[bool, float, int]:
+    def key(entry: Entry) -> tuple[bool, bool, float, int]:
         value = entry.last["criteria"][objective.name]
         sign = -1.0 if objective.direction == "maximize" else 1.0
-        return entry.state != "finished", sign * value, entry.number
+        return entry.number in behind, entry.state != "finished", sign * value, entry.number
 
     judged = [
         entry
@@ -47,10 +50,12 @@ def select(
         raise NoWinner(f"none of {len(entries)} trials reached a rung{reason}")
     if len(objectives) == 1:
         return ranked[0][0]
-    candidates = [entry for entry in ranked[0] if not front or entry.number in front]
+    behind = frozenset[int]().union(*(passed_over(entries, each) for each in objectives))
+    able = [entry for entry in ranked[0] if entry.number not in behind]
+    candidates = [entry for entry in able if not front or entry.number in front]
     places = [{entry.number: i for i, entry in enumerate(order)} for order in ranked]
     worst = len(entries)
     return min(
-        candidates or ranked[0],
+        candidates or able or ranked[0],
         key=lambda e: (sum(place.get(e.number, worst) for place in places), e.number),
     )

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 
-from methods.contract import Method, Scoring
+from methods.contract import GridMethod, Method, Scoring, TuningMethod
 from methods.hyperparameter import Hyperparameter, Value, by_name, complete
 from methods.scoring.pipeline import SCORING, expand_grid
 from search_spaces.loader import Choice, Distribution, SearchSpace
@@ -18,7 +19,9 @@ class MethodSpace:
 
     `drawn` goes to the sampler, `fixed` holds every other training hyperparameter, `grid` the
     scoring settings that each rung judges; the paper's default setting is always among them, at
-    `default_setting`.
+    `default_setting`. `pinned` names what the user fixed. `siblings` are the points beside the
+    defaults that start a self-tuning method from its other usual initial values; a point may give
+    values that are not drawn, too.
     """
 
     method: str
@@ -27,10 +30,60 @@ class MethodSpace:
     defaults: Mapping[str, Value]
     grid: tuple[Scoring, ...]
     default_setting: int
+    pinned: frozenset[str] = frozenset()
+    siblings: tuple[Mapping[str, Value], ...] = ()
 
     def complete(self, point: Mapping[str, Value]) -> dict[str, Value]:
         """Every training hyperparameter of a trial, from the drawn ones."""
         return {**self.fixed, **point}
+
+    def nearest(self, values: Mapping[str, Value]) -> dict[str, Value]:
+        """The point of this space next to some hyperparameters; the others are at their defaults.
+
+        What is drawn is moved into its range (a choice that is not offered becomes the default),
+        what is pinned stays as the user wants it, what is neither is kept where it differs.
+        """
+        drawn = {
+            name: _inside(distribution, values.get(name, default), default)
+            for name, distribution in self.drawn.items()
+            for default in (self.defaults[name],)
+        }
+        kept = {
+            name: value
+            for name, value in values.items()
+            if name not in drawn and name not in self.pinned
+            if not same(self.fixed.get(name), value)
+        }
+        return {**drawn, **kept}
+
+    def variants(self) -> Iterator[dict[str, Value]]:
+        """Hyperparameters of the defaults, and of the defaults with one value replaced: by every
+        choice of what is chosen, by both ends of what ranges."""
+        yield self.complete(self.defaults)
+        for name, distribution in self.drawn.items():
+            ends = (
+                distribution.values
+                if isinstance(distribution, Choice)
+                else (distribution.low, distribution.high)
+            )
+            for value in ends:
+                yield self.complete({**self.defaults, name: value})
+
+
+def same(one: Value | None, other: Value | None) -> bool:
+    """Whether two values are equal, numbers up to the rounding of their way through a unit."""
+    if isinstance(one, float) and isinstance(other, float):
+        return math.isclose(one, other, rel_tol=1e-6, abs_tol=1e-9)
+    return one == other
+
+
+def same_point(one: Mapping[str, Value], other: Mapping[str, Value]) -> bool:
+    return one.keys() == other.keys() and all(same(one[name], other[name]) for name in one)
+
+
+def families_of(method: Method, space: MethodSpace) -> frozenset[str]:
+    """Names of the defect generators that any trial of a space may train on."""
+    return frozenset[str]().union(*(method.families(values) for values in space.variants()))
 
 
 def build_space(
@@ -61,15 +114,35 @@ def build_space(
         {n: v for n, v in given.items() if declared[n].tier == "training"},
         "training",
     )
-    grid, default_setting = _grid(list(declared.values()), space.scoring, pinned)
-    return MethodSpace(
+    grid, default_setting = _grid(method, space.scoring, pinned)
+    built = MethodSpace(
         method=space.method,
         drawn=drawn,
         fixed={name: value for name, value in defaults.items() if name not in drawn},
         defaults={name: defaults[name] for name in drawn},
         grid=tuple(grid),
         default_setting=default_setting,
+        pinned=frozenset(pinned),
     )
+    return replace(built, siblings=_siblings(method, built))
+
+
+def _siblings(method: Method, space: MethodSpace) -> tuple[Mapping[str, Value], ...]:
+    """The usual starts of a self-tuning method within a space, those of its defaults left out."""
+    found: list[Mapping[str, Value]] = []
+    if isinstance(method, TuningMethod):
+        for start in method.starts(space.complete(space.defaults)):
+            point = space.nearest(start)
+            if not any(same_point(point, other) for other in (space.defaults, *found)):
+                found.append(point)
+    return tuple(found)
+
+
+def _inside(distribution: Distribution, value: Value, default: Value) -> Value:
+    if isinstance(distribution, Choice):
+        return value if value in distribution.values else default
+    moved = min(max(float(value), distribution.low), distribution.high)
+    return round(moved) if distribution.integer else moved
 
 
 def _known(declared: Mapping[str, Hyperparameter], name: str) -> Hyperparameter:
@@ -98,11 +171,11 @@ def _narrows(parameter: Hyperparameter, distribution: Distribution, default: Val
 
 
 def _grid(
-    declared: Sequence[Hyperparameter],
+    method: Method,
     listed: Mapping[str, Sequence[Value]],
     pinned: Mapping[str, Value],
 ) -> tuple[list[Scoring], int]:
-    scoring = {p.name: p for p in declared if p.tier == "scoring"}
+    scoring = {p.name: p for p in method.hyperparameters if p.tier == "scoring"}
     values: dict[str, Sequence[Value]] = {}
     for name, parameter in scoring.items():
         if name in pinned:
@@ -112,12 +185,24 @@ def _grid(
     unknown = sorted(set(listed) - set(scoring))
     if unknown:
         raise ValueError(f"{', '.join(unknown)} is not a scoring hyperparameter")
-    if set(values) == {parameter.name for parameter in SCORING}:
-        # Settings of the pipeline that mean the same are judged once.
-        grid: list[Scoring] = list(expand_grid(values))
-    else:
-        grid = [dict(zip(values, v, strict=True)) for v in itertools.product(*values.values())]
-    default = {name: pinned.get(name, p.default) for name, p in scoring.items()}
-    if default not in grid:
-        grid.append(default)
-    return grid, grid.index(default)
+    # Settings that mean the same are judged once, where it is known what they mean.
+    expand: Callable[[Mapping[str, Sequence[Value]]], list[dict[str, Value]]] = _product
+    if isinstance(method, GridMethod):
+        expand = method.expand_grid
+    grid: list[Scoring] = list(expand(values))
+    default = {name: [pinned.get(name, p.default)] for name, p in scoring.items()}
+    [wanted] = expand(default)
+    if wanted not in grid:
+        grid.append(wanted)
+    return grid, grid.index(wanted)
+
+
+def _product(values: Mapping[str, Sequence[Value]]) -> list[dict[str, Value]]:
+    """Every combination; those of the scoring pipeline that mean the same are there once."""
+    pipeline = {parameter.name for parameter in SCORING}
+    settings: list[dict[str, Value]] = [{}]
+    if pipeline <= set(values):
+        settings = expand_grid({name: values[name] for name in values if name in pipeline})
+        values = {name: listed for name, listed in values.items() if name not in pipeline}
+    others = [dict(zip(values, v, strict=True)) for v in itertools.product(*values.values())]
+    return [{**setting, **other} for other in others for setting in settings]

@@ -31,8 +31,8 @@ from methods.criteria.registry import get_criterion
 from methods.hyperparameter import Value
 from methods.registry import get_method
 from tuner.study.arrays import StudyArrays
-from tuner.study.files import Record, TrialFiles
-from tuner.study.judge import judge
+from tuner.study.files import CRITERION_PREFIX, Record, TrialFiles
+from tuner.study.judge import SIBLING_CRITERION, finite, judge
 
 SCORING_CRITERION = "synthetic_validation"
 EMBEDDED_IMAGES = 64
@@ -59,6 +59,7 @@ class TrialSpec:
     precision: Precision = "float32"
     channels_last: bool = False
     after_rung: int = 0
+    default_setting: int = 0
     device_rate: float = 1.0
 
     def as_dict(self) -> dict[str, Any]:
@@ -160,6 +161,7 @@ class Bench:
         self.scoring = get_criterion(SCORING_CRITERION)
         self.synthetic = arrays.synthetic_set(context.device)
         self.method, self.context = get_method(spec.method), context
+        self.tuning = self.method if isinstance(self.method, TuningMethod) else None
         self.clean, self.corrupted = self._corrupt(spec.hyperparameters)
 
     def _corrupt(self, hyperparameters: Mapping[str, Value]) -> tuple[Tensor, Tensor]:
@@ -170,8 +172,8 @@ class Bench:
 
     def record(self, progress: Progress) -> tuple[Record, dict[str, np.ndarray]]:
         corrupted = self.corrupted
-        if progress.tuned and isinstance(self.method, TuningMethod):
-            learned = self.method.learned(self.spec.hyperparameters, progress.tuned)
+        if progress.tuned and self.tuning is not None:
+            learned = self.tuning.learned(self.spec.hyperparameters, progress.tuned)
             corrupted = self._corrupt(learned)[1]
         evidence = gather_evidence(
             progress.detector,
@@ -191,11 +193,22 @@ class Bench:
             "scoring": dict(self.spec.grid[verdict.setting]),
             "train_loss": progress.train_loss,
             "tuned": dict(progress.tuned),
+            "trajectory": [[step, dict(values)] for step, values in progress.trajectory],
             "diagnostics": dict(progress.diagnostics),
         }
+        if self.tuning is not None:
+            # Siblings are compared under one scoring, whatever each was judged best by.
+            spread = get_criterion(SIBLING_CRITERION).evaluate(evidence)[self.spec.default_setting]
+            record |= {
+                "warnings": self.tuning.warnings(progress.diagnostics),
+                "comparable": self.tuning.comparable(progress.diagnostics),
+                "sibling_variance": finite(float(spread)),
+            }
         scores = {
             "test": evidence.test_scores.cpu().numpy().astype(np.float32),
             "held_out": evidence.held_out_scores.cpu().numpy().astype(np.float32),
             "setting": np.asarray(verdict.setting),
         }
+        for name, values in verdict.by_setting.items():
+            scores[CRITERION_PREFIX + name] = values.cpu().numpy().astype(np.float64)
         return record, scores

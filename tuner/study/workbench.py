@@ -23,7 +23,7 @@ from tuner.study.files import TrialFiles
 from tuner.study.home import Home, StudyFolder
 from tuner.study.ledger import Entry
 from tuner.study.plan import Layout, Machine, Plan, lay_out, measure
-from tuner.study.space import MethodSpace, build_space
+from tuner.study.space import MethodSpace, build_space, families_of
 
 SPLIT_STREAM = 0x5B
 SYNTHETIC_STREAM = 0x5D
@@ -58,7 +58,7 @@ class Workbench:
     def arrays(self) -> StudyArrays:
         """The arrays that all trials share, the synthetic set among them."""
         families = frozenset[str]().union(
-            *(get_method(s.method).families(s.complete(s.defaults)) for s in self.spaces)
+            *(families_of(get_method(space.method), space) for space in self.spaces)
         )
         generator = torch.Generator().manual_seed(stream_seed(self.config.seed, SYNTHETIC_STREAM))
         synthetic = build_synthetic(self.data.held_out, self.data.test, generator, exclude=families)
@@ -79,7 +79,10 @@ class Workbench:
             config=self.config,
             machine=self.machine,
             layout=self.layout,
-            speed=measure(self.config, self.spaces[0], self.data, self.layout, home.precision),
+            speeds={
+                space.method: measure(self.config, space, self.data, self.layout, home.precision)
+                for space in self.spaces
+            },
             spaces=self.spaces,
             counts={
                 "train": len(self.parts.train),

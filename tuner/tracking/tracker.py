@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Literal
 
@@ -131,6 +131,16 @@ class Tracker:
         box.metrics += [(k, v, now, rung) for k, v in clean_metrics(metrics).items()]
         if len(box.metrics) >= METRICS_BEFORE_FLUSH:
             self.flush()
+
+    def log_series(self, run_id: str, points: Iterable[tuple[int, Mapping[str, float]]]) -> None:
+        """Keep numbers by a step of their own, such as the training step, for the next flush."""
+        now, box = _now(), self._box(run_id)
+        for step, metrics in points:
+            box.metrics += [(k, v, now, step) for k, v in clean_metrics(metrics).items()]
+
+    def tag(self, run_id: str, tags: Mapping[str, str]) -> None:
+        """Keep tags of a run, one that has ended too, for the next flush."""
+        self._box(run_id).tags.update(clean_tags(tags))
 
     def finish_trial(
         self,

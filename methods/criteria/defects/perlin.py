@@ -27,6 +27,7 @@ from methods.criteria.defects.geometry import (
     uniform,
     visible_shift,
 )
+from methods.gradient_noise import gradient_noise
 
 _LATTICE = 32
 
@@ -75,22 +76,7 @@ def noise(like: Tensor, lattice: Tensor, frequency: Tensor) -> Tensor:
     rows, columns = grid(like)
     y = (rows * frequency[:, None, None]).expand(-1, -1, like.shape[-1])
     x = (columns * frequency[:, None, None]).expand(-1, like.shape[-2], -1)
-    cell_y, cell_x = y.floor().long(), x.floor().long()
-    within_y, within_x = y - y.floor(), x - x.floor()
-    flat = lattice.flatten(1)
-
-    def corner(dy: int, dx: int) -> Tensor:
-        index = ((cell_y + dy) % _LATTICE) * _LATTICE + (cell_x + dx) % _LATTICE
-        angle = flat.gather(1, index.flatten(1)).view_as(y)
-        return angle.cos() * (within_x - dx) + angle.sin() * (within_y - dy)
-
-    def fade(t: Tensor) -> Tensor:
-        return t * t * t * (t * (t * 6 - 15) + 10)
-
-    across = fade(within_x)
-    upper = torch.lerp(corner(0, 0), corner(0, 1), across)
-    lower = torch.lerp(corner(1, 0), corner(1, 1), across)
-    return torch.lerp(upper, lower, fade(within_y)) * math.sqrt(2)
+    return gradient_noise(lattice, y, x)
 
 
 def region(like: Tensor, draw: PerlinDraw) -> Tensor:

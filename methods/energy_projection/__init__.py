@@ -1,0 +1,5 @@
+"""Iterative energy-based projection; importing this registers the method `energy-projection`."""
+
+from methods.energy_projection.method import EnergyProjection
+
+__all__ = ["EnergyProjection"]

@@ -1,0 +1,237 @@
+"""A trained autoencoder of any of the four kinds as a detector."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+from methods.contract import Scoring
+from methods.energy_projection.descent import Descent, project
+from methods.energy_projection.gradients import gradient_map
+from methods.energy_projection.model import VARIATIONAL, EnergyModel, Kind
+from methods.energy_projection.settings import GRADIENTS, Path, Setting, understand
+from methods.energy_projection.tiles import cut, stitch, tile_size
+from methods.networks.bergmann import BergmannAutoencoder
+from methods.scoring import pipeline
+from methods.scoring.pooling import pool
+from methods.scoring.smoothing import kernel_pixels, smooth
+
+_BATCH = 64
+
+# Score, walk and number of iterations.
+Counterpart = tuple[str, Path | None, int]
+
+
+class ProjectionDetector:
+    """Scores images by their distance from a projection on the normal images.
+
+    Images are float `[B, 3, H, W]` in [0, 1], any number of them, at the size of the training
+    images; they pass through the network 64 tiles at a time. `losses` are the reconstruction losses
+    of training tiles, from which the stop rule is taken. Everything is computed in float32.
+    Raises ValueError for images of another size, and `ProjectionDiverged` where no step of a
+    projection is small enough.
+    """
+
+    def __init__(
+        self, model: EnergyModel, size: tuple[int, int], tiles: int, losses: Tensor
+    ) -> None:
+        self.model = model.eval().requires_grad_(False)
+        self.size, self.tiles = size, tiles
+        self.losses = losses.detach().sort().values
+
+    @torch.no_grad()
+    def embed(self, images: Tensor) -> Tensor:
+        """The mean of the code, averaged over an image's tiles: `[B, code]`."""
+        parts = self._tiles(images)
+        codes = torch.cat([self.model.network.encode(part)[0] for part in parts.split(_BATCH)])
+        return codes.view(len(images), -1, codes.shape[1]).mean(1)
+
+    @torch.no_grad()
+    def reconstruct(self, images: Tensor) -> Tensor:
+        """`[B, 3, H, W]` in [0, 1]."""
+        return self._stitch([self.model(part) for part in self._tiles(images).split(_BATCH)])
+
+    @torch.no_grad()
+    def project(self, images: Tensor, scoring: Scoring) -> Tensor:
+        """The projected images x_T `[B, 3, H, W]` in [0, 1]."""
+        setting = understand({**scoring, "score": "projection"})
+        assert setting.path is not None
+        return self._walk(images, setting.path, [setting.iterations])[0]
+
+    @torch.no_grad()
+    def inpaint(
+        self, images: Tensor, mask: Tensor | None = None, scoring: Scoring | None = None
+    ) -> Tensor:
+        """Repair images `[B, 3, H, W]`, where `mask` is 1, or blindly where it is None.
+
+        A mask `[B, 1, H, W]` (or one for all, `[1, 1, H, W]`) in [0, 1] multiplies the gradient
+        (Dehaene et al., Eq. 7): where it is 0, nothing changes. Without one the setting's update
+        decides, by default the error-weighted one (Eq. 8). Raises ValueError for a mask of another
+        shape.
+        """
+        setting = understand({**(scoring or {}), "score": "projection"})
+        path = setting.path
+        assert path is not None
+        if mask is None:
+            return self._walk(images, path, [setting.iterations])[0]
+        wanted = (len(images), 1, *images.shape[2:])
+        if tuple(mask.shape) not in (wanted, (1, *wanted[1:])):
+            raise ValueError(
+                f"the mask is {list(mask.shape)}, but must be {list(wanted)} or one for all images,"
+                f" {[1, *wanted[1:]]}"
+            )
+        known = Path("standard", path.optimiser, path.step_size, path.l1_weight, path.stop_quantile)
+        return self._walk(images, known, [setting.iterations], mask.expand(wanted))[0]
+
+    @torch.no_grad()
+    def maps(self, images: Tensor, scoring: Scoring) -> Tensor:
+        """`[B, H, W]`, higher is more anomalous."""
+        return self.grid_maps(images, [scoring])[0]
+
+    @torch.no_grad()
+    def grid_maps(self, images: Tensor, grid: Sequence[Scoring]) -> list[Tensor]:
+        """`maps` under each setting; settings share their walks as in `grid_scores`."""
+        images = self._here(images)
+        settings = [understand(scoring) for scoring in grid]
+        others = self._counterparts(images, settings)
+        return [
+            _smoothed(self._gradients(images, setting.score), setting)
+            if setting.score in GRADIENTS
+            else pipeline.maps(images, others[_counterpart(setting)], setting.pipeline)
+            for setting in settings
+        ]
+
+    @torch.no_grad()
+    def scores(self, images: Tensor, scoring: Scoring) -> Tensor:
+        """`[B]`."""
+        return self.grid_scores(images, [scoring])[0]
+
+    @torch.no_grad()
+    def grid_scores(self, images: Tensor, grid: Sequence[Scoring]) -> Tensor:
+        """`[S, B]`: settings that differ in the number of iterations, or after the projection,
+        share one walk."""
+        images = self._here(images)
+        settings = [understand(scoring) for scoring in grid]
+        result = images.new_empty((len(settings), len(images)))
+        rows: dict[Counterpart, list[int]] = {}
+        for row, setting in enumerate(settings):
+            rows.setdefault(_counterpart(setting), []).append(row)
+        others = self._counterparts(images, settings)
+        for key, alike in rows.items():
+            if key in others:
+                parts = [settings[row].pipeline for row in alike]
+                result[alike] = pipeline.grid_scores(images, others[key], parts)
+                continue
+            gradients = self._gradients(images, key[0])
+            for row in alike:
+                pooling = str(settings[row].pipeline["pooling"])
+                result[row] = pool(_smoothed(gradients, settings[row]), pooling)
+        return result
+
+    def weights(self) -> dict[str, Tensor]:
+        """The network, gamma, the training losses, the image size and the number of tiles."""
+        state = self.model.state_dict()
+        weights = {f"model.{name}": value.detach().cpu().clone() for name, value in state.items()}
+        return {
+            **weights,
+            "losses": self.losses.cpu().clone(),
+            "size": torch.tensor(self.size),
+            "tiles": torch.tensor(self.tiles),
+        }
+
+    @classmethod
+    def from_weights(
+        cls, weights: Mapping[str, Tensor], kind: Kind, width: int, code: int
+    ) -> ProjectionDetector:
+        """The detector that `weights` came from, on the CPU."""
+        height, breadth = (int(n) for n in weights["size"])
+        tiles = int(weights["tiles"])
+        network = BergmannAutoencoder(
+            tile_size((height, breadth), tiles), width, code, kind in VARIATIONAL
+        )
+        model = EnergyModel(kind, network)
+        model.load_state_dict(
+            {k.removeprefix("model."): v for k, v in weights.items() if k.startswith("model.")}
+        )
+        return cls(model, (height, breadth), tiles, weights["losses"])
+
+    def threshold(self, quantile: float) -> float:
+        """The training loss at which an image counts as normal."""
+        return float(torch.quantile(self.losses, quantile))
+
+    def _evaluate(self, tiles: Tensor) -> tuple[Tensor, Tensor]:
+        reconstruction = self.model(tiles)
+        return self.model.reconstruction_loss(tiles, reconstruction), reconstruction
+
+    def _walk(
+        self, images: Tensor, path: Path, counts: Sequence[int], mask: Tensor | None = None
+    ) -> list[Tensor]:
+        """The images after each number of iterations along one path."""
+        descent = Descent(
+            path.update,  # type: ignore[arg-type]
+            path.optimiser,  # type: ignore[arg-type]
+            path.step_size,
+            path.l1_weight,
+            self.threshold(path.stop_quantile),
+        )
+        parts = self._tiles(images).split(_BATCH)
+        masks: Sequence[Tensor | None] = [None] * len(parts)
+        if mask is not None:
+            masks = cut(self._here(mask), self.tiles).split(_BATCH)
+        walked = [
+            project(self._evaluate, part, descent, counts, own)
+            for part, own in zip(parts, masks, strict=True)
+        ]
+        return [self._stitch(list(parts)) for parts in zip(*walked, strict=True)]
+
+    def _counterparts(
+        self, images: Tensor, settings: Sequence[Setting]
+    ) -> dict[Counterpart, Tensor]:
+        """What settings compare the images with; what they share is computed once."""
+        counts: dict[Path, list[int]] = {}
+        for setting in settings:
+            if setting.path is not None:
+                counts.setdefault(setting.path, []).append(setting.iterations)
+        found: dict[Counterpart, Tensor] = {}
+        for path, wanted in counts.items():
+            distinct = sorted(set(wanted))
+            for count, projected in zip(distinct, self._walk(images, path, distinct), strict=True):
+                found["projection", path, count] = projected
+        for key in {_counterpart(setting) for setting in settings}:
+            if key[0] == "reconstruction":
+                found[key] = self.reconstruct(images)
+            elif key[0] == "projection-reconstruction":
+                found[key] = self.reconstruct(found["projection", key[1], key[2]])
+        return found
+
+    def _gradients(self, images: Tensor, score: str) -> Tensor:
+        parts = self._tiles(images).split(_BATCH)
+        found = [gradient_map(self.model, part, score)[:, None] for part in parts]
+        return self._stitch(found)[:, 0]
+
+    def _tiles(self, images: Tensor) -> Tensor:
+        if tuple(images.shape[2:]) != self.size:
+            raise ValueError(
+                f"images are {images.shape[2]} x {images.shape[3]}, but this detector was trained "
+                f"at {self.size[0]} x {self.size[1]}"
+            )
+        return cut(self._here(images), self.tiles)
+
+    def _stitch(self, parts: list[Tensor]) -> Tensor:
+        return stitch(torch.cat(parts), self.tiles)
+
+    def _here(self, images: Tensor) -> Tensor:
+        return images.to(self.losses.device, torch.float32)
+
+
+def _counterpart(setting: Setting) -> Counterpart:
+    """Settings with the same one compare an image with the same thing."""
+    return setting.score, setting.path, 0 if setting.path is None else setting.iterations
+
+
+def _smoothed(maps: Tensor, setting: Setting) -> Tensor:
+    part = setting.pipeline
+    size = kernel_pixels(float(part["smoothing_size"]), maps.shape[1], maps.shape[2])
+    return smooth(maps, int(part["smoothing_passes"]), size)

@@ -1,0 +1,172 @@
+"""Descent in input space: updates by hand, gradients through the network, freezing, faults."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from torch import Tensor
+
+from methods.energy_projection.descent import (
+    HALVINGS,
+    LARGEST_STEP,
+    Descent,
+    ProjectionDiverged,
+    project,
+)
+from methods.energy_projection.model import KINDS, VARIATIONAL, EnergyModel
+from methods.networks.bergmann import BergmannAutoencoder
+
+PULL = 0.5  # the toy network f(x) = PULL x + OFFSET, whose Jacobian is PULL everywhere
+OFFSET = 0.2
+
+
+def toy(images: Tensor) -> tuple[Tensor, Tensor]:
+    reconstruction = PULL * images + OFFSET
+    return (images - reconstruction).square().flatten(1).sum(1), reconstruction
+
+
+def pixels(*values: float) -> Tensor:
+    return torch.tensor(values, dtype=torch.float64).view(1, 1, 1, -1)
+
+
+def test_two_standard_steps_by_hand() -> None:
+    # Eq. 5. x - f = 0.5 x - 0.2; the gradient is 2 (1 - 0.5) (x - f) = x - f, and + lambda sign.
+    x0, alpha, weight = 0.8, 0.1, 0.05
+    x1 = x0 - alpha * (0.5 * x0 - 0.2)  # sign(0) = 0: the first step feels no anchor
+    x2 = x1 - alpha * ((0.5 * x1 - 0.2) - weight)
+    descent = Descent("standard", step_size=alpha, l1_weight=weight)
+    first, second = project(toy, pixels(x0), descent, [1, 2])
+    assert first.item() == pytest.approx(x1, abs=1e-12)
+    assert second.item() == pytest.approx(x2, abs=1e-12)
+
+
+def test_two_weighted_steps_by_hand() -> None:
+    # Eq. 8: the anchor is weighted too.
+    x0, alpha, weight = 0.9, 2.0, 0.05
+    error = 0.5 * x0 - 0.2
+    x1 = x0 - alpha * error * error**2
+    error = 0.5 * x1 - 0.2
+    x2 = x1 - alpha * (error - weight) * error**2
+    descent = Descent("weighted", step_size=alpha, l1_weight=weight)
+    found = project(toy, pixels(x0), descent, [2, 0, 1])
+    assert [f.item() for f in found] == pytest.approx([x2, x0, x1], abs=1e-12)
+
+
+def test_adams_first_step_is_the_step_size_wherever_there_is_a_gradient() -> None:
+    descent = Descent("standard", "adam", step_size=0.01, l1_weight=0.0)
+    start = pixels(0.9, 0.1, 0.4)  # the last is where x = f(x)
+    (found,) = project(toy, start, descent, [1])
+    torch.testing.assert_close(found, pixels(0.89, 0.11, 0.4), atol=1e-6, rtol=0)
+
+
+def test_a_mask_keeps_everything_else_as_it_was() -> None:
+    start = torch.rand(2, 3, 4, 4, generator=torch.Generator().manual_seed(0))
+    mask = torch.zeros(2, 1, 4, 4)
+    mask[..., :2] = 1
+    descent = Descent("standard", step_size=0.1)
+    (found,) = project(toy, start, descent, [5], mask)
+    assert torch.equal(found[..., 2:], start[..., 2:])
+    assert (found[..., :2] != start[..., :2]).all()
+
+
+def test_no_pixel_moves_further_than_the_largest_step_or_leaves_the_range() -> None:
+    start = pixels(1.0, 0.7, 0.0)
+    found = project(toy, start, Descent("standard", step_size=90.0, l1_weight=0.0), [1])[0]
+    torch.testing.assert_close((found - start).abs(), pixels(1, 1, 1) * LARGEST_STEP)
+    assert project(toy, start, Descent(step_size=0.5), [30])[0].min() >= 0
+
+
+def test_finished_images_are_frozen_and_no_longer_computed() -> None:
+    seen: list[int] = []
+
+    def watched(images: Tensor) -> tuple[Tensor, Tensor]:
+        seen.append(len(images))
+        return toy(images)
+
+    start = torch.cat([pixels(0.9), pixels(0.45), pixels(0.4), pixels(0.7)])
+    descent = Descent("standard", step_size=0.1, l1_weight=0.0, threshold=0.01)
+    found = project(watched, start, descent, [3, 60])
+    assert seen[0] == 4 and seen[1] == 2 and seen[-1] == 1 and len(seen) < 60
+    assert torch.equal(found[1][1:3], start[1:3])  # finished before their first step
+    losses = toy(found[1])[0]
+    assert (losses <= 0.01).all() and (losses[[0, 3]] > 0.008).all()
+    alone = torch.cat([project(watched, one[None], descent, [60])[0] for one in start])
+    assert torch.equal(alone, found[1])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_gradient_flows_through_the_network(kind: str) -> None:
+    network = BergmannAutoencoder((16, 16), 2, 4, kind in VARIATIONAL, seed=3)
+    model = EnergyModel(kind, network, -1.0).double().requires_grad_(False)  # type: ignore[arg-type]
+    generator = torch.Generator().manual_seed(1)
+    start = torch.rand(1, 3, 16, 16, generator=generator, dtype=torch.float64) * 0.5 + 0.25
+
+    def evaluate(images: Tensor) -> tuple[Tensor, Tensor]:
+        reconstruction = model(images)
+        return model.reconstruction_loss(images, reconstruction), reconstruction
+
+    alpha, step = 1e-5, 1e-6
+    (moved,) = project(evaluate, start, Descent("standard", "plain", alpha, 0.0), [1])
+    gradient = (start - moved) / alpha
+    flat = torch.randperm(start.numel(), generator=generator)[:12]
+    for place in flat:
+        nudge = torch.zeros_like(start)
+        nudge.view(-1)[place] = step
+        difference = evaluate(start + nudge)[0] - evaluate(start - nudge)[0]
+        expected = difference.item() / (2 * step)
+        assert gradient.view(-1)[place].item() == pytest.approx(expected, rel=1e-4, abs=1e-5)
+
+
+def test_a_step_too_long_is_taken_back_and_halved() -> None:
+    def steep(images: Tensor) -> tuple[Tensor, Tensor]:
+        """A narrow valley at 0.5: a step from beside it lands high on the other side."""
+        return (100 * (images - 0.5)).square().flatten(1).sum(1), torch.zeros_like(images)
+
+    start = pixels(0.52)
+    descent = Descent("standard", step_size=3e-4, l1_weight=0.0)
+    (found,) = project(steep, start, descent, [40])
+    assert abs(found.item() - 0.5) < 1e-3
+    assert found.isfinite().all()
+
+
+def test_a_projection_that_always_gets_worse_is_an_error_with_its_values() -> None:
+    class Backwards(torch.autograd.Function):
+        @staticmethod
+        def forward(context, images):  # type: ignore[no-untyped-def]
+            return images.clone()
+
+        @staticmethod
+        def backward(context, gradient):  # type: ignore[no-untyped-def]
+            return -gradient / gradient.abs().clamp(min=1e-9)
+
+    def lying(images: Tensor) -> tuple[Tensor, Tensor]:
+        away = Backwards.apply(images)
+        return (1e6 * (away - 0.5)).square().flatten(1).sum(1) + 1e-9, torch.zeros_like(images)
+
+    with pytest.raises(ProjectionDiverged, match=rf"image 0 diverges after {HALVINGS}.*step_size"):
+        project(lying, pixels(0.50000001), Descent("standard", step_size=0.1), [40])
+
+
+def test_a_loss_that_is_not_a_number_is_an_error() -> None:
+    def broken(images: Tensor) -> tuple[Tensor, Tensor]:
+        return images.flatten(1).sum(1) * math.nan, images
+
+    with pytest.raises(ProjectionDiverged, match="before the first step"):
+        project(broken, pixels(0.5), Descent(), [3])
+
+    def spoilt(images: Tensor) -> tuple[Tensor, Tensor]:
+        losses, reconstruction = toy(images)
+        return losses + 0 * (images - 0.8).abs().sqrt().sum(), reconstruction
+
+    # The loss is finite, its gradient at 0.8 is not.
+    with pytest.raises(ProjectionDiverged, match="not finite"):
+        project(spoilt, pixels(0.8), Descent(), [1])
+
+
+def test_a_callers_inference_mode_does_no_harm() -> None:
+    plain = project(toy, pixels(0.9, 0.2), Descent(step_size=5.0), [4])[0]
+    with torch.inference_mode():
+        same = project(toy, pixels(0.9, 0.2), Descent(step_size=5.0), [4])[0]
+    assert torch.equal(plain, same)

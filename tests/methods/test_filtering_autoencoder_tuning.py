@@ -1,0 +1,213 @@
+"""CutDiff tuned by hypergradient in the filtering autoencoder, and taken over from elsewhere."""
+
+import copy
+import math
+
+import pytest
+import torch
+from torch import Tensor
+
+from methods.augmentation.cutdiff import CUTDIFF_SIGNED
+from methods.contract import Context, TrialData, TuningMethod
+from methods.corruption.cutdiff import adopted, settings_of, vector_of
+from methods.corruption.recipe import CorruptionRecipe
+from methods.criteria.alignment import validation_loss
+from methods.filtering_autoencoder.embedding import Standardiser, blocks
+from methods.filtering_autoencoder.loss import filtering_loss
+from methods.filtering_autoencoder.tuning import (
+    Features,
+    inner_step,
+    losses,
+    painted,
+    velocity,
+)
+from methods.hyperparameter import by_name
+from methods.networks.unet import UNet
+from methods.registry import get_method
+from methods.self_tuning.hypergradient import hypergradient
+from methods.self_tuning.hyperparameters import HYPERPARAMETERS as SELF_TUNING
+
+TUNED, FAE = get_method("fae-tuned"), get_method("fae")
+TINY = {"width": 2, "batch_size": 4, "steps": 8, "learning_rate": 2e-3, "inner_updates": 1}
+VALUES = {"mask_weight": 0.4, "alignment": "validation_loss"}
+SIZE = (16, 16)
+
+
+def generator(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def greys(count: int, seed: int, low: float = 0.3, high: float = 0.7) -> Tensor:
+    share = torch.rand(count, 3, *SIZE, generator=generator(seed), dtype=torch.float64)
+    return low + (high - low) * share
+
+
+@pytest.fixture(scope="module")
+def data() -> TrialData:
+    def images(count: int, seed: int, dark: bool) -> Tensor:
+        found = (255 * greys(count, seed)).to(torch.uint8)
+        if dark:
+            found[:, :, 4:9, 4:9] = 20
+        return found
+
+    return TrialData(images(12, 0, False), images(4, 1, False), images(8, 2, True))
+
+
+@pytest.fixture(scope="module")
+def trained() -> tuple[UNet, torch.optim.Adam]:
+    """A network away from its start, in float64, with Adam's moments of three steps."""
+    network = UNet(2, 3, True, SIZE, seed=1).double()
+    with torch.no_grad():
+        network.out.weight.normal_(0, 0.02, generator=generator(3))
+    optimiser = torch.optim.Adam(network.parameters(), lr=1e-3)
+    for step in range(3):
+        optimiser.zero_grad()
+        images = greys(4, step)
+        (network(images + 0.1) - images).square().mean().backward()
+        optimiser.step()
+    return network, optimiser
+
+
+def test_the_hypergradient_is_that_of_finite_differences(
+    trained: tuple[UNet, torch.optim.Adam],
+) -> None:
+    network, optimiser = trained
+    clean, test, noise = greys(3, 4), greys(3, 5), 0.01 * greys(3, 6)
+    test[:, :, 3:9, 5:12] -= 0.25
+    draw = CUTDIFF_SIGNED.draw(3, SIZE, generator(7))
+    draw.rows["centre"].copy_(0.3 + 0.4 * draw["centre"])
+    vector = CUTDIFF_SIGNED.vector(
+        {"log_size": math.log(0.05), "log_ratio": 0.2, "angle": 0.4, "amplitude": 0.2}
+    )
+    share = 0.5
+    inner, before = inner_step(optimiser, share), velocity(network, optimiser, share)
+    found = hypergradient(
+        Features(network),
+        vector,
+        lambda moved: painted(clean, moved, draw),
+        losses(clean, (noise, noise), test, VALUES, Context()),
+        inner,
+        velocity=before,
+    )
+
+    def by_hand(moved: Tensor) -> float:
+        """One step on a copy of the network, written out, then the loss of its embeddings."""
+        ahead = copy.deepcopy(network).requires_grad_(True)
+        batch = painted(clean, moved, draw)
+        output = ahead(batch[:, :3] + noise)
+        loss = filtering_loss(output, clean + noise, batch[:, 3:], 0.4).mean()
+        gradients = torch.autograd.grad(loss, list(ahead.parameters()))
+        rate = inner.learning_rate / share
+        with torch.no_grad():
+            for parameter, own, gradient in zip(
+                ahead.parameters(), network.parameters(), gradients, strict=True
+            ):
+                mean = optimiser.state[own]["exp_avg"] / (1 - 0.9)
+                parameter.sub_(rate * (0.9 * mean + share * gradient))
+            sets = []
+            for images in (clean, batch[:, :3], test):
+                output, features = ahead.with_features(images)
+                sets.append(blocks(features, images, output.clamp(0, 1)))
+            scale = Standardiser.measured(*sets[0])
+            return float(validation_loss(*(scale(*parts) for parts in sets)))
+
+    assert found.validation_loss == pytest.approx(by_hand(vector), rel=1e-9)
+    assert isinstance(found.gradient, Tensor) and found.cosine is not None
+    for i in range(4):
+        nudge = torch.zeros(4, dtype=torch.float64)
+        nudge[i] = 1e-5
+        slope = (by_hand(vector + nudge) - by_hand(vector - nudge)) / 2e-5
+        assert float(found.gradient[i]) == pytest.approx(slope, rel=1e-4, abs=1e-8)
+
+
+def test_the_step_ahead_is_as_long_as_adams(trained: tuple[UNet, torch.optim.Adam]) -> None:
+    network, optimiser = trained
+    inner, before = inner_step(optimiser, 0.25), velocity(network, optimiser, 0.25)
+    plain = sum(float(v.square().sum()) for v in before.values()) ** 0.5
+    moved = copy.deepcopy(network)
+    ahead = torch.optim.Adam(moved.parameters(), lr=1e-3)
+    ahead.load_state_dict(copy.deepcopy(optimiser.state_dict()))
+    for parameter, own in zip(moved.parameters(), network.parameters(), strict=True):
+        # a gradient that leaves Adam's moments as they are, but for their bias
+        parameter.grad = optimiser.state[own]["exp_avg"].clone()
+    ahead.step()
+    pairs = zip(moved.parameters(), network.parameters(), strict=True)
+    length = sum(float((a - b).detach().square().sum()) for a, b in pairs) ** 0.5
+    assert inner.learning_rate * plain == pytest.approx(length, rel=0.2)
+    assert inner.momentum == 0.9
+
+
+def test_settings_are_those_of_the_self_tuning_trial() -> None:
+    ours, theirs = by_name(FAE.hyperparameters), by_name(SELF_TUNING)
+    for name in ("size", "ratio", "angle", "amplitude"):
+        one, other = ours[f"cutdiff_{name}"], theirs[f"initial_{name}"]
+        assert (one.low, one.high, one.log, one.unit) == (
+            other.low, other.high, other.log, other.unit,
+        )  # fmt: skip
+    recipe = CorruptionRecipe(cutdiff_size=0.04, cutdiff_ratio=1.5, cutdiff_amplitude=-0.3)
+    again = settings_of(vector_of(recipe, (64, 64)))
+    assert again == pytest.approx(
+        {"cutdiff_size": 0.04, "cutdiff_ratio": 1.5, "cutdiff_angle": 0, "cutdiff_amplitude": -0.3}
+    )
+    for bound in (1e-5, 1.0):
+        FAE.check(_plain(), {"cutdiff_size": bound})
+        vector_of(CorruptionRecipe(cutdiff_size=bound), (256, 256))
+
+
+def _plain() -> TrialData:
+    images = (255 * greys(2, 0)).to(torch.uint8)
+    return TrialData(images, images, images)
+
+
+def test_a_learned_cutdiff_is_adopted_within_bounds_and_nothing_else() -> None:
+    learned = {"size": 0.02, "ratio": 1.3, "angle": 0.4}
+    expected = {"cutdiff_size": 0.02, "cutdiff_ratio": 1.3, "cutdiff_angle": 0.4}
+    assert FAE.adopt("cutdiff", learned) == {"cutdiff_share": 1.0, **expected}
+    signed = FAE.adopt("cutdiff-signed", {**learned, "amplitude": -0.4})
+    assert signed["cutdiff_amplitude"] == -0.4
+    here = {name: value for name, value in signed.items() if name != "cutdiff_share"}
+    assert adopted("cutdiff-signed", here) == signed
+    FAE.check(_plain(), signed)
+    coloured = FAE.adopt("cutdiff-coloured", {**learned, "size": 9.0, "red": 0.1})
+    size = next(p for p in FAE.hyperparameters if p.name == "cutdiff_size")
+    assert coloured == {"cutdiff_share": 1.0, **expected, "cutdiff_size": size.high}
+    FAE.check(_plain(), coloured)
+    for other in ("rotation", "thread", "cutdiff-cholesky", "texture-blend"):
+        assert FAE.adopt(other, learned) == {}
+
+
+def test_a_tuned_trial_moves_its_cutdiff_and_resumes_where_it_was(data: TrialData) -> None:
+    whole = list(TUNED.fit(data, TINY, Context(seed=3, rungs=4)))
+    assert isinstance(TUNED, TuningMethod)
+    names = {"cutdiff_size", "cutdiff_ratio", "cutdiff_angle", "cutdiff_amplitude"}
+    assert all(set(p.tuned) == names for p in whole)
+    # two of eight steps are the warm start, and end before the first rung does
+    assert whole[0].tuned["cutdiff_size"] == 0.01
+    assert len({p.tuned["cutdiff_size"] for p in whole}) == 4
+    state = copy.deepcopy(whole[1].state())
+    rest = list(TUNED.fit(data, TINY, Context(seed=3, rungs=4, resume=state)))
+    assert [p.tuned for p in rest] == [p.tuned for p in whole[2:]]
+    one, other = whole[-1].detector.weights(), rest[-1].detector.weights()
+    assert all(torch.equal(one[name], other[name]) for name in one)
+    learned = TUNED.learned(TINY, whole[-1].tuned)
+    shown = TUNED.corrupt(data, {**learned, "clean_share": 0.0}, 4, generator(1))[1]
+    before = TUNED.corrupt(data, {**TINY, "clean_share": 0.0}, 4, generator(1))[1]
+    assert not torch.equal(shown, before)
+
+
+def test_without_tuning_the_cutdiff_stays(data: TrialData) -> None:
+    values = {**TINY, "steps": 2, "corruption_tuning": "none"}
+    (progress,) = TUNED.fit(data, values, Context(rungs=1))
+    assert progress.tuned == {}
+    own = {name: value for name, value in TINY.items() if name != "inner_updates"}
+    (same,) = FAE.fit(data, {**own, "steps": 2, "cutdiff_share": 1.0}, Context(rungs=1))
+    assert same.train_loss == progress.train_loss
+
+
+def test_what_cannot_be_tuned_is_refused(data: TrialData) -> None:
+    with pytest.raises(ValueError, match="cutdiff_share is 0"):
+        TUNED.check(data, {"cutdiff_share": 0.0})
+    with pytest.raises(ValueError, match="cutdiff_amplitude is 0"):
+        TUNED.check(data, {"cutdiff_amplitude": 0.0})
+    with pytest.raises(ValueError, match="unknown hyperparameter corruption_tuning"):
+        FAE.check(data, {"corruption_tuning": "hypergradient"})

@@ -1,0 +1,67 @@
+"""Do the trials of a study agree on which images are suspicious?
+
+A trial that ranks the unlabelled images against all others is inverted, or looks at something of
+its own; its criteria cannot tell (ST-SSAD's score variance is the same with all signs turned).
+Only kept scores of the unlabelled batch are compared; no label is involved.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from methods.self_tuning.guards import consensus
+from tuner.study.files import TrialFiles
+
+FEWEST_TRIALS = 3
+# In standard deviations of the rank correlation of rankings that have nothing in common.
+_SURPRISE = 2.0
+
+
+class Consensus:
+    """The kept scores of trials, each under the scoring that its trial was judged by."""
+
+    def __init__(self, folder: Callable[[int], str | Path]) -> None:
+        self._folder = folder
+        self._scores: dict[int, np.ndarray | None] = {}
+
+    def of(self, numbers: Sequence[int]) -> dict[int, float]:
+        """Rank correlation of each trial with the mean rank of the others, in [-1, 1].
+
+        Trials without kept, finite, unequal scores take no part; empty for fewer than 3 that do.
+        """
+        found = {n: s for n in numbers for s in (self._kept(n),) if s is not None}
+        if len(found) < FEWEST_TRIALS:
+            return {}
+        values = consensus(torch.from_numpy(np.stack(list(found.values()))))
+        pairs = zip(found, values.tolist(), strict=True)
+        return {number: value for number, value in pairs if math.isfinite(value)}
+
+    def warning(self, value: float, number: int) -> str | None:
+        """A sentence where a correlation is lower than chance explains, else None."""
+        scores = self._kept(number)
+        images = 0 if scores is None else len(scores)
+        if images < 3 or value >= -_SURPRISE / math.sqrt(images - 1):
+            return None
+        return (
+            f"it ranks the unlabelled images against the other trials (rank correlation {value:.2f}"
+            " with their mean rank): its scores may be inverted"
+        )
+
+    def _kept(self, number: int) -> np.ndarray | None:
+        if number not in self._scores:
+            self._scores[number] = _usable(TrialFiles(Path(self._folder(number))))
+        return self._scores[number]
+
+
+def _usable(files: TrialFiles) -> np.ndarray | None:
+    try:
+        kept = files.scores()
+    except FileNotFoundError:
+        return None
+    own = kept["test"][int(kept["setting"])].astype(np.float64)
+    return own if np.isfinite(own).all() and np.ptp(own) > 0 else None
