@@ -22,12 +22,14 @@ Evaluate = Callable[[Tensor], tuple[Tensor, Tensor]]
 
 LARGEST_STEP = 0.1
 HALVINGS = 10
+_SHORTEST = 2.0**-HALVINGS
 _TOO_FAR = 2.0
+_ROUNDING = 1e-5
 _BETAS, _EPSILON = (0.9, 0.999), 1e-8
 
 
 class ProjectionDiverged(RuntimeError):
-    """A projection whose loss grows or is not finite however small its steps are."""
+    """A projection whose energy is not finite, or grows however small its steps are."""
 
 
 @dataclass(frozen=True)
@@ -57,27 +59,24 @@ def project(
     """The images after each number of iterations in `counts`, each like `images`, in [0, 1].
 
     One walk serves all counts. A `mask` that broadcasts to the images multiplies the gradient
-    (Eq. 7). Where the loss of an image has doubled since the start, or is not finite, the last
-    step is taken back and the image goes on with half of it. Raises `ProjectionDiverged` where ten
-    halvings do not help, or where the loss of an image as given is not finite.
+    (Eq. 7). Where a step raises the energy of an image it is taken back, and the image goes on
+    with half of it. After ten halvings the image is finished: its energy has converged. Raises
+    `ProjectionDiverged` where by then the energy is twice that at the start or not finite, or where
+    the energy of an image as given is not finite.
     """
+    last, found = max(counts, default=0), {}
     # A caller's inference mode would forbid the gradient.
     with torch.inference_mode(False), torch.no_grad():
         walk = _Walk(evaluate, images, descent, mask)
-        found = {0: walk.images()}
-        for count in range(1, max(counts, default=0) + 1):
-            walk.step()
+        for count in range(last + 1):
+            walk.look(final=count == last)
             if count in counts:
                 found[count] = walk.images()
-            if walk.finished:
+            if walk.finished or count == last:
                 break
-        last = walk.images()
-    if not bool(last.isfinite().all()):
-        raise ProjectionDiverged(
-            f"a projected image holds values that are not finite (step_size {descent.step_size:g},"
-            f" l1_weight {descent.l1_weight:g}); a smaller step_size may help"
-        )
-    return [found.get(count, last) for count in counts]
+            walk.move()
+        end = walk.images()
+    return [found.get(count, end) for count in counts]
 
 
 class _Walk:
@@ -92,11 +91,14 @@ class _Walk:
         self.start = self.at = self.all.clone()
         self.mask = None if mask is None else mask.to(images).expand_as(images)
         self.scale = images.new_ones(len(images))
-        self.first: Tensor | None = None
-        self.last_step = torch.zeros_like(self.start)
-        self.before = self.start
+        # Energy at the start and at the last point that was kept, that point, and the step from it.
+        self.first = self.energy = images.new_full((len(images),), math.inf)
+        self.before, self.last_step = self.start, torch.zeros_like(self.start)
         self.moments: tuple[Tensor, Tensor] | None = None
-        self.steps = 0
+        self.looks, self.steps = 0, 0
+        # What the last look found; without a gradient after the final one.
+        self.rose: Tensor | None = None
+        self.gradient = self.error = self.start
 
     @property
     def finished(self) -> bool:
@@ -108,44 +110,49 @@ class _Walk:
         now[self.index] = self.at
         return now
 
-    def step(self) -> None:
-        """One iteration of every image that still moves."""
-        if self.finished:
-            return
-        losses, gradient, error = self._look()
-        if self.first is None:
-            self.first = losses
-            self._refuse(~losses.isfinite(), losses, "before the first step")
-        strayed = ~(losses <= _TOO_FAR * self.first)
-        done = losses <= self.descent.threshold
+    def look(self, final: bool) -> None:
+        """Judge where the images have come to: turn back those whose energy rose, freeze those
+        that are finished, and take the gradient at all others, unless this is the `final` look."""
+        at = self.at.detach().requires_grad_(not final)
+        with torch.set_grad_enabled(not final):
+            losses, reconstruction = self.evaluate(at)
+            if not final:
+                (self.gradient,) = torch.autograd.grad(losses.sum(), at)
+                self.error = self.at - reconstruction.detach()
+        energy = losses = losses.detach()
+        weight = self.descent.l1_weight
+        if weight:
+            moved = self.at - self.start
+            energy = losses + weight * moved.abs().flatten(1).sum(1)
+            if not final:
+                self.gradient = self.gradient.add(moved.sign_(), alpha=weight)
+        if self.looks == 0:
+            self.first = energy
+        if self.looks == 0 or final:
+            when = "on its last step" if self.looks else "before the first step"
+            self._refuse(~energy.isfinite(), energy, when)
+        self.looks += 1
+        rose = ~(energy <= self.energy * (1 + _ROUNDING))
+        self.rose = rose if bool(rose.any()) else None
+        if self.rose is not None:
+            self._turn_back(rose, energy)
+        self.energy = torch.where(rose, self.energy, energy)
+        done = ((losses <= self.descent.threshold) & ~rose) | (self.scale < _SHORTEST)
         if bool(done.any()):
             self._freeze(done)
-            keep = ~done
-            losses, strayed, gradient, error = (
-                part[keep] for part in (losses, strayed, gradient, error)
-            )
-            if self.finished:
-                return
+
+    def move(self) -> None:
+        """One step of every image that still moves."""
         self.steps += 1
-        step = self._direction(gradient, error)
-        if bool(strayed.any()):
-            self._turn_back(strayed, step, losses)
+        step = self._direction(self.gradient, self.error)
+        if self.rose is not None:
+            step = torch.where(self.rose.view(-1, 1, 1, 1), self.last_step / 2, step)
         self.before, self.last_step = self.at, step
         self.at = (self.at - step).clamp_(0.0, 1.0)
-
-    def _look(self) -> tuple[Tensor, Tensor, Tensor]:
-        """Losses, gradient of the energy without its L1 term, and x - f(x)."""
-        with torch.enable_grad():
-            at = self.at.detach().requires_grad_()
-            losses, reconstruction = self.evaluate(at)
-            (gradient,) = torch.autograd.grad(losses.sum(), at)
-        return losses.detach(), gradient, self.at - reconstruction.detach()
 
     def _direction(self, gradient: Tensor, error: Tensor) -> Tensor:
         """What is taken from the images, already of its full length."""
         descent = self.descent
-        if descent.l1_weight:
-            gradient = gradient.add((self.at - self.start).sign_(), alpha=descent.l1_weight)
         if descent.update == "weighted":
             gradient = gradient * error.square_()
         if self.mask is not None:
@@ -165,38 +172,39 @@ class _Walk:
         length = (square / (1 - second**t)).sqrt_().add_(_EPSILON)
         return (mean / (1 - first**t)).div_(length)
 
-    def _turn_back(self, strayed: Tensor, step: Tensor, losses: Tensor) -> None:
-        """Put strayed images back before their last step, and halve it."""
-        self.scale = torch.where(strayed, self.scale / 2, self.scale)
-        self._refuse(self.scale < 2.0**-HALVINGS, losses, f"after {HALVINGS} halvings of the step")
-        rows = strayed.view(-1, 1, 1, 1)
-        step.copy_(torch.where(rows, self.last_step / 2, step))
+    def _turn_back(self, rose: Tensor, energy: Tensor) -> None:
+        """Put images whose energy rose back before their last step, and halve their steps."""
+        self.scale = torch.where(rose, self.scale / 2, self.scale)
+        lost = (self.scale < _SHORTEST) & ~(energy <= _TOO_FAR * self.first)
+        self._refuse(lost, energy, f"after {HALVINGS} halvings of the step")
+        rows = rose.view(-1, 1, 1, 1)
         self.at = torch.where(rows, self.before, self.at)
         if self.moments is not None:
-            # What was learnt where the image strayed is forgotten.
+            # What Adam saw where the energy rose is forgotten.
             for moment in self.moments:
                 moment.masked_fill_(rows, 0.0)
 
     def _freeze(self, done: Tensor) -> None:
         self.all[self.index[done]] = self.at[done]
         keep = ~done
-        assert self.first is not None
         self.index, self.at, self.start = self.index[keep], self.at[keep], self.start[keep]
         self.before, self.last_step = self.before[keep], self.last_step[keep]
-        self.scale, self.first = self.scale[keep], self.first[keep]
+        self.gradient, self.error = self.gradient[keep], self.error[keep]
+        self.scale, self.first, self.energy = self.scale[keep], self.first[keep], self.energy[keep]
+        if self.rose is not None:
+            self.rose = self.rose[keep]
         if self.mask is not None:
             self.mask = self.mask[keep]
         if self.moments is not None:
             self.moments = (self.moments[0][keep], self.moments[1][keep])
 
-    def _refuse(self, wrong: Tensor, losses: Tensor, when: str) -> None:
+    def _refuse(self, wrong: Tensor, energy: Tensor, when: str) -> None:
         if not bool(wrong.any()):
             return
         row = int(wrong.nonzero()[0])
-        assert self.first is not None
         raise ProjectionDiverged(
-            f"the projection of image {int(self.index[row])} diverges {when}: its reconstruction "
-            f"loss went from {float(self.first[row]):g} to {float(losses[row]):g} (step_size "
+            f"the projection of image {int(self.index[row])} diverges {when}: its energy went "
+            f"from {float(self.first[row]):g} to {float(energy[row]):g} (step_size "
             f"{self.descent.step_size:g}, l1_weight {self.descent.l1_weight:g}); a smaller "
             "step_size may help, or longer training"
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import pytest
@@ -12,7 +13,9 @@ from methods.energy_projection.descent import (
     HALVINGS,
     LARGEST_STEP,
     Descent,
+    Optimiser,
     ProjectionDiverged,
+    Update,
     project,
 )
 from methods.energy_projection.model import KINDS, VARIATIONAL, EnergyModel
@@ -126,9 +129,11 @@ def test_a_step_too_long_is_taken_back_and_halved() -> None:
 
     start = pixels(0.52)
     descent = Descent("standard", step_size=3e-4, l1_weight=0.0)
-    (found,) = project(steep, start, descent, [40])
-    assert abs(found.item() - 0.5) < 1e-3
-    assert found.isfinite().all()
+    first, second, third, last = project(steep, start, descent, [1, 2, 3, 40])
+    # 6e-4 is six times what is needed: it lands at 0.42, half of that at 0.47, a quarter at 0.495.
+    assert torch.equal(first, start) and torch.equal(second, start)
+    assert third.item() == pytest.approx(0.495)
+    assert abs(last.item() - 0.5) < 1e-3
 
 
 def test_a_projection_that_always_gets_worse_is_an_error_with_its_values() -> None:
@@ -145,8 +150,40 @@ def test_a_projection_that_always_gets_worse_is_an_error_with_its_values() -> No
         away = Backwards.apply(images)
         return (1e6 * (away - 0.5)).square().flatten(1).sum(1) + 1e-9, torch.zeros_like(images)
 
+    walk = Descent("standard", step_size=0.1)
     with pytest.raises(ProjectionDiverged, match=rf"image 0 diverges after {HALVINGS}.*step_size"):
-        project(lying, pixels(0.50000001), Descent("standard", step_size=0.1), [40])
+        project(lying, pixels(0.50000001), walk, [40])
+    (short,) = project(lying, pixels(0.50000001), walk, [5])
+    assert torch.equal(short, pixels(0.50000001))
+
+
+def test_an_image_whose_energy_has_converged_is_frozen() -> None:
+    looks = 0
+
+    def watched(images: Tensor) -> tuple[Tensor, Tensor]:
+        nonlocal looks
+        looks += 1
+        return toy(images)
+
+    # The gradient at the start is weaker than the anchor's: every step raises the energy.
+    start = pixels(0.41)
+    found = project(watched, start, Descent("standard", step_size=0.1, l1_weight=1.0), [100])[0]
+    assert torch.equal(found, start) and looks == HALVINGS + 2
+
+
+@pytest.mark.parametrize("update", ["standard", "weighted"])
+@pytest.mark.parametrize("optimiser", ["plain", "adam"])
+def test_no_energy_ends_above_where_it_began(update: Update, optimiser: Optimiser) -> None:
+    start = torch.rand(5, 1, 4, 4, generator=torch.Generator().manual_seed(1))
+    descent = Descent(update, optimiser, 0.9, 0.1)
+
+    def energy(images: Tensor) -> Tensor:
+        return toy(images)[0] + 0.1 * (images - start).abs().flatten(1).sum(1)
+
+    walked = [start, *project(toy, start, descent, range(1, 12))]
+    for one, two in itertools.pairwise(map(energy, walked)):
+        assert (two <= one * 1.0001).all()
+    assert (energy(walked[-1]) < energy(start)).any()
 
 
 def test_a_loss_that_is_not_a_number_is_an_error() -> None:
@@ -161,7 +198,7 @@ def test_a_loss_that_is_not_a_number_is_an_error() -> None:
         return losses + 0 * (images - 0.8).abs().sqrt().sum(), reconstruction
 
     # The loss is finite, its gradient at 0.8 is not.
-    with pytest.raises(ProjectionDiverged, match="not finite"):
+    with pytest.raises(ProjectionDiverged, match="last step: its energy went from 0.04 to nan"):
         project(spoilt, pixels(0.8), Descent(), [1])
 
 
