@@ -16,11 +16,13 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
+import numpy as np
 import torch
+from torch import Tensor
 
-from methods.contract import Context, Progress, TrialData, unit
+from methods.contract import Context, MapDetector, Progress, TrialData, unit
 from methods.hyperparameter import Value, complete
 from methods.registry import get_method
 from tuner.data import prepare, split
@@ -32,6 +34,7 @@ from tuner.evaluation.audit import open_labels
 MAPS: Mapping[str, Value] = {"discrepancy": "ssim"}
 IMAGES: Mapping[str, Value] = {"discrepancy": "mse", "pooling": "topk_relative"}
 DATA_SEED = 0
+SHARED: Mapping[str, Value] = {"width": 8, "batch_size": 8, "learning_rate": 3e-3}
 
 
 @dataclass(frozen=True)
@@ -64,8 +67,17 @@ def parser(description: str, arms: Sequence[str]) -> argparse.ArgumentParser:
     return parsed
 
 
-def train(run: Run) -> dict[str, Any]:
-    """One training's figures."""
+@dataclass(frozen=True)
+class Trained:
+    """A detector, what its training said, the unlabelled images in [0, 1] and the truth of them."""
+
+    progress: Progress
+    images: Tensor
+    anomalous: np.ndarray
+    masks: np.ndarray
+
+
+def trained(run: Run) -> Trained:
     torch.set_num_threads(1)
     size = (run.size, run.size)
     prepared = prepare("demo", run.category, size, run.cache)
@@ -79,18 +91,30 @@ def train(run: Run) -> dict[str, Any]:
     # bfloat16 where a processor has it; the same for every arm.
     context = Context(seed=run.seed, rungs=1, precision="bfloat16", channels_last=True)
     progress: Progress = list(method.fit(data, values, context))[-1]
-    images = unit(data.test)
-    maps = progress.detector.maps(images, MAPS).numpy()  # type: ignore[attr-defined]
+    return Trained(progress, unit(data.test), labels.anomalous, labels.masks)
+
+
+def aurocs(found: Trained, **scoring: Value) -> dict[str, float]:
+    """Image and pixel AUROC, with further scoring hyperparameters."""
+    detector = cast(MapDetector, found.progress.detector)
+    scores = detector.scores(found.images, {**IMAGES, **scoring}).numpy()
+    maps = detector.maps(found.images, {**MAPS, **scoring}).numpy()
+    return {
+        "image_auroc": image_auroc(found.anomalous, scores),
+        "pixel_auroc": image_auroc(found.masks.ravel(), maps.ravel()),
+    }
+
+
+def train(run: Run) -> dict[str, Any]:
+    """One training's figures."""
+    found = trained(run)
     return {
         "category": run.category,
         "arm": run.name,
         "seed": run.seed,
-        "image_auroc": image_auroc(
-            labels.anomalous, progress.detector.scores(images, IMAGES).numpy()
-        ),
-        "pixel_auroc": image_auroc(labels.masks.ravel(), maps.ravel()),
-        **progress.diagnostics,
-        "tuned": dict(progress.tuned),
+        **aurocs(found),
+        **found.progress.diagnostics,
+        "tuned": dict(found.progress.tuned),
     }
 
 
@@ -99,12 +123,7 @@ def compare(
 ) -> None:
     """Train the chosen arms on every category with every seed, and write what came out."""
     arms = {name: arms[name] for name in options.arms}
-    shared: dict[str, Value] = {
-        "width": 8,
-        "batch_size": 8,
-        "steps": options.steps,
-        "learning_rate": 3e-3,
-    }
+    shared = {**SHARED, "steps": options.steps}
     done = []
     with tempfile.TemporaryDirectory() as folder:
         cache = Path(folder)

@@ -58,6 +58,12 @@ class FilteringDetector:
         return self._batched(images, lambda x, r, f: standardiser(*blocks(f, x, r)))
 
     @torch.inference_mode()
+    def project(self, images: Tensor, scoring: Scoring) -> Tensor:
+        """`[B, 3, H, W]` in [0, 1]: what the images are compared with under a setting."""
+        projection, _ = divided(scoring)
+        return self._batched(images, lambda x, r, f: project(self._project, r, [projection])[0])
+
+    @torch.inference_mode()
     def maps(self, images: Tensor, scoring: Scoring) -> Tensor:
         """`[B, H, W]`, smoothed, higher is more anomalous."""
         projection, rest = divided(scoring)

@@ -1,6 +1,5 @@
 import copy
 import math
-import threading
 
 import pytest
 import torch
@@ -17,6 +16,7 @@ from methods.filtering_autoencoder.training import Training
 from methods.hyperparameter import complete
 from methods.registry import get_method
 from methods.scoring.pipeline import SCORING
+from tests.methods.ranks import on_two_ranks
 
 FAE = get_method("fae")
 TINY = {"width": 4, "batch_size": 4, "steps": 6, "learning_rate": 2e-3}
@@ -195,29 +195,7 @@ def test_a_resumed_fit_equals_an_uninterrupted_one(data, schedule):
 
 
 def test_two_ranks_train_what_one_does(data):
-    barrier, sums = threading.Barrier(2), {}
-
-    def all_reduce(rank):
-        def reduce(tensor):
-            sums[rank] = tensor.clone()
-            barrier.wait()
-            mean = (sums[0] + sums[1]) / 2
-            barrier.wait()
-            return mean
-
-        return reduce
-
-    results = {}
-
-    def work(rank):
-        context = Context(seed=6, rungs=2, rank=rank, world_size=2, all_reduce=all_reduce(rank))
-        results[rank] = run(data, context)
-
-    threads = [threading.Thread(target=work, args=(rank,)) for rank in range(2)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    results = on_two_ranks(lambda context: run(data, context), seed=6, rungs=2)
     single = run(data, Context(seed=6, rungs=2))
     for rank in range(2):
         assert results[rank][-1].train_loss == pytest.approx(single[-1].train_loss, rel=1e-4)

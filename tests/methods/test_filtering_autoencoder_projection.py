@@ -134,6 +134,7 @@ def test_a_detector_scores_by_iterated_projection(data: TrialData) -> None:
     later = (detector.reconstruct(twice) - twice).abs().flatten(1).amax(1)
     sooner = (twice - once).abs().flatten(1).amax(1)
     expected = torch.where((later <= sooner).view(-1, 1, 1, 1), twice, once)
+    torch.testing.assert_close(detector.project(images, {"projections": 2}), expected)
     raw = {"discrepancy": "mse", "smoothing_passes": 0}
     torch.testing.assert_close(
         detector.maps(images, {**raw, "projections": 2}), (images - expected).square().mean(1)

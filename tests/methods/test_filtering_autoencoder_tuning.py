@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from methods.augmentation.cutdiff import CUTDIFF_SIGNED
-from methods.contract import Context, TrialData, TuningMethod
+from methods.contract import Context, Progress, TrialData, TuningMethod
 from methods.corruption.cutdiff import adopted, settings_of, vector_of
 from methods.corruption.recipe import CorruptionRecipe
 from methods.criteria.alignment import validation_loss
@@ -26,6 +26,7 @@ from methods.networks.unet import UNet
 from methods.registry import get_method
 from methods.self_tuning.hypergradient import hypergradient
 from methods.self_tuning.hyperparameters import HYPERPARAMETERS as SELF_TUNING
+from tests.methods.ranks import on_two_ranks
 
 TUNED, FAE = get_method("fae-tuned"), get_method("fae")
 TINY = {"width": 2, "batch_size": 4, "steps": 8, "learning_rate": 2e-3, "inner_updates": 1}
@@ -193,6 +194,19 @@ def test_a_tuned_trial_moves_its_cutdiff_and_resumes_where_it_was(data: TrialDat
     shown = TUNED.corrupt(data, {**learned, "clean_share": 0.0}, 4, generator(1))[1]
     before = TUNED.corrupt(data, {**TINY, "clean_share": 0.0}, 4, generator(1))[1]
     assert not torch.equal(shown, before)
+
+
+def test_two_ranks_tune_what_one_does(data: TrialData) -> None:
+    # of a circle the angle has no gradient but rounding, which Adam would follow
+    values = {**TINY, "steps": 4, "cutdiff_ratio": 1.6, "cutdiff_size": 0.02}
+
+    def run(context: Context) -> Progress:
+        return list(TUNED.fit(data, values, context))[-1]
+
+    single, pair = run(Context(seed=5, rungs=1)), on_two_ranks(run, seed=5, rungs=1)
+    assert single.tuned["cutdiff_size"] != 0.02
+    assert pair[0].tuned == pair[1].tuned
+    assert pair[0].tuned == pytest.approx(single.tuned, rel=1e-3, abs=1e-4)
 
 
 def test_without_tuning_the_cutdiff_stays(data: TrialData) -> None:
