@@ -41,7 +41,14 @@ def test_both_kinds_of_trial_compete_and_what_is_learned_re_enters(
     assert [e.kind for e in entries[:5]] == ["default", "default", *["sibling"] * 3]
     assert summary["trials"]["failed"] == 0
     learned = [entry for entry in entries if entry.kind == "learned"]
-    assert learned and learned[0].point == entries[learned[0].origin or 0].learned
+    assert learned
+    for entry in learned:
+        found = entries[entry.origin or 0].learned
+        if entry.method == "st-ssad":
+            assert entry.point == found
+        else:
+            assert entry.point["cutdiff_share"] == 1.0
+            assert entry.point["cutdiff_size"] == found["initial_size"]
 
     (group,) = summary["groups"]
     assert [member["trial"] for member in group["members"]] == [1, 2, 3, 4]
