@@ -205,9 +205,9 @@ def test_a_stopped_trial_yields_its_last_rungs_without_training(data: TrialData)
 
 
 def test_the_trajectory_leads_from_the_start_to_the_last_step(data: TrialData) -> None:
-    first, second = run(data, warm_share=0.0, steps=60, patience=100)
+    first, second = run(data, warm_share=0.0, steps=30, patience=100)
     (start, _), *_, (last, values) = second.trajectory
-    assert first.trajectory[-1][0] == 30 < start < last == 60
+    assert first.trajectory[-1][0] == 15 < start < last == 30
     assert len(first.trajectory) == len(second.trajectory) == 12
     assert values.keys() == second.tuned.keys()
     assert not run(data, warm_share=0.9, steps=2)[0].trajectory
