@@ -17,6 +17,7 @@ from __future__ import annotations
 import argparse
 import math
 import os
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -110,12 +111,12 @@ def examples(found: Record) -> tuple[np.ndarray, np.ndarray]:
     true = {"log_size": math.log(found["size"]), "log_ratio": math.log(found["aspect"]) / 2}
     learned = {f"log_{name}": math.log(found["learned"][name]) for name in ("size", "ratio")}
     learned["angle"] = found["learned"]["angle"]
-    made = [
-        augmentation.apply(image, augmentation.vector(values), draw)[0]
-        for values in (true, learned)
-    ]
-    first, second = ((255 * m).byte().permute(1, 2, 0).numpy() for m in made)
-    return first, second
+
+    def made(values: dict[str, float]) -> np.ndarray:
+        changed = augmentation.apply(image, augmentation.vector(values), draw)[0]
+        return (255 * changed).byte().permute(1, 2, 0).numpy()
+
+    return made(true), made(learned)
 
 
 def summarise(tasks: list[Record]) -> Record:
@@ -180,6 +181,9 @@ def main() -> None:
     for size, aspect in kinds:
         names = [name for name, (s, a, *_) in wanted.items() if (s, a) == (size, aspect)]
         chosen = choose({name: cells[name] for name in names})
+        if chosen is None:
+            print(f"size {size:g} aspect {aspect:g}: every start failed", file=sys.stderr)
+            continue
         record = cells[chosen]
         tasks.append(
             {

@@ -28,7 +28,7 @@ def picture(
 
     sizes, aspects = sorted({t["size"] for t in tasks}), sorted({t["aspect"] for t in tasks})
     figure = pyplot.figure(figsize=(16, 8.5), layout="constrained")
-    upper, lower = figure.subfigures(2, 1, height_ratios=(3, 2))
+    upper, lower = np.ravel(figure.subfigures(2, 1, height_ratios=(3, 2)))
     panels = upper.subplots(1, 4)
     _learned(panels[0], tasks, ("size", "learned_size"), ("aspect", aspects))
     panels[0].set_title("size, a share of the image's area")
