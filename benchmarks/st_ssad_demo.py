@@ -17,25 +17,35 @@ from __future__ import annotations
 import argparse
 import math
 import os
+import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from cells import Record, finish, run
+from st_ssad_picture import picture
 from st_ssad_trials import SIBLING, choose, trial
 from torch import Tensor
 
-from methods.augmentation import get_augmentation
+from methods.augmentation import Draw, get_augmentation
 from methods.contract import Context, TrialData, unit
 from methods.registry import get_method
 
 SIZES = (0.01, 0.02, 0.04, 0.08, 0.16)
 ASPECTS = (0.25, 0.5, 1.0, 2.0, 4.0)
-SIDE = 32
+SIDE = 64
 COUNTS = {"train": 128, "held_out": 16, "good": 48, "anomalous": 48}
-RUNGS = 4
-VALUES: dict[str, Any] = {}
+RUNGS = 5
+VALUES: dict[str, Any] = {
+    "width": 8,
+    "stem": "large",
+    "batch_size": 16,
+    "steps": 190,
+    "warm_share": 60 / 190,
+    "tuning_rate": 0.1,
+    "patience": 40,
+}
 TARGETS = {"spearman_of_sizes": 0.9, "auc": 0.99, "tasks_with_that_auc": 20}
 HERE = Path(__file__)
 
@@ -86,15 +96,31 @@ def work(cell: tuple[float, float, dict[str, Any], int]) -> Record:
 
 
 def upright(learned: dict[str, float]) -> float:
-    """Root of width over height of a turned patch, from the spread of its Gaussian along each."""
+    """Width over height of a turned patch, from the deviation of its Gaussian along each."""
     along, across = learned["ratio"] ** -2, learned["ratio"] ** 2
     cosine, sine = math.cos(learned["angle"]) ** 2, math.sin(learned["angle"]) ** 2
     height, width = along * cosine + across * sine, along * sine + across * cosine
-    return (width / height) ** 0.25
+    return math.sqrt(width / height)
+
+
+def examples(found: Record) -> tuple[np.ndarray, np.ndarray]:
+    """The same window with the task's patch and with the learned one in the middle."""
+    augmentation = get_augmentation("cutdiff")
+    image = unit(windows(1, "test", 7))
+    draw = Draw((SIDE, SIDE), {"centre": torch.full((1, 2), 0.5)})
+    true = {"log_size": math.log(found["size"]), "log_ratio": math.log(found["aspect"]) / 2}
+    learned = {f"log_{name}": math.log(found["learned"][name]) for name in ("size", "ratio")}
+    learned["angle"] = found["learned"]["angle"]
+
+    def made(values: dict[str, float]) -> np.ndarray:
+        changed = augmentation.apply(image, augmentation.vector(values), draw)[0]
+        return (255 * changed).byte().permute(1, 2, 0).numpy()
+
+    return made(true), made(learned)
 
 
 def summarise(tasks: list[Record]) -> Record:
-    """Figures over the chosen trials; sizes are compared on their geometric means over ratios, and
+    """Figures over the chosen trials; sizes are compared on their geometric means over aspects, and
     the other way round."""
     from scipy.stats import spearmanr
 
@@ -109,25 +135,25 @@ def summarise(tasks: list[Record]) -> Record:
     aucs = [t["auc"] for t in tasks]
     good = sum(auc >= TARGETS["auc"] for auc in aucs)
     of_sizes = {s: mean("learned_size", "size", s) for s in sizes}
-    of_ratios = {a: mean("learned_ratio", "aspect", a) for a in aspects}
+    of_aspects = {a: mean("learned_aspect", "aspect", a) for a in aspects}
     return {
         "tasks": len(tasks),
         "auc_mean": float(np.mean(aucs)),
         "auc_least": min(aucs),
         "tasks_with_that_auc": good,
         "spearman_of_sizes": rank(list(of_sizes.items())),
-        "spearman_of_ratios": rank(list(of_ratios.items())),
+        "spearman_of_aspects": rank(list(of_aspects.items())),
         "spearman_of_sizes_at_each_aspect": {
             a: rank([(t["size"], t["learned_size"]) for t in tasks if t["aspect"] == a])
             for a in aspects
         },
-        "spearman_of_ratios_at_each_size": {
-            s: rank([(t["aspect"], t["learned_ratio"]) for t in tasks if t["size"] == s])
+        "spearman_of_aspects_at_each_size": {
+            s: rank([(t["aspect"], t["learned_aspect"]) for t in tasks if t["size"] == s])
             for s in sizes
         },
         "spearman_of_sizes_over_all_tasks": rank([(t["size"], t["learned_size"]) for t in tasks]),
         "learned_size": of_sizes,
-        "learned_ratio": of_ratios,
+        "learned_aspect": of_aspects,
         "targets": TARGETS,
     }
 
@@ -155,14 +181,19 @@ def main() -> None:
     for size, aspect in kinds:
         names = [name for name, (s, a, *_) in wanted.items() if (s, a) == (size, aspect)]
         chosen = choose({name: cells[name] for name in names})
+        if chosen is None:
+            print(f"size {size:g} aspect {aspect:g}: every start failed", file=sys.stderr)
+            continue
         record = cells[chosen]
         tasks.append(
             {
                 "size": size,
                 "aspect": aspect,
                 "trial": chosen,
+                "siblings": names,
+                "learned": record["tuned"],
                 "learned_size": record["tuned"]["size"],
-                "learned_ratio": upright(record["tuned"]),
+                "learned_aspect": upright(record["tuned"]),
                 "auc": record["auc"]["anomalous"],
                 "auc_of_all_starts": [cells[n].get("auc", {}).get("anomalous") for n in names],
                 SIBLING: record[SIBLING],
@@ -171,6 +202,10 @@ def main() -> None:
         )
     summary = {**summarise(tasks), "chosen": tasks}
     finish(options.out, settings, cells, summary)
+    picture(options.out.with_suffix(".png"), tasks, cells, examples)
+    for key, value in summary.items():
+        if key != "chosen":
+            print(f"{key}: {value}")
 
 
 if __name__ == "__main__":

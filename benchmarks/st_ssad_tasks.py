@@ -91,8 +91,9 @@ def _digits(normal: int, size: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]
     by_digit = {n: rng.permutation(grey[found.target == n]) for n in range(10)}
 
     def colour(images: np.ndarray) -> np.ndarray:
-        large = [Image.fromarray(i).resize((size, size), Image.Resampling.BILINEAR) for i in images]
-        return np.stack(large)[:, None].repeat(3, axis=1)
+        sides = (size, size)
+        large = [Image.fromarray(i).resize(sides, Image.Resampling.BILINEAR) for i in images]
+        return np.stack([np.asarray(image) for image in large])[:, None].repeat(3, axis=1)
 
     own = by_digit.pop(normal)
     train, good = np.split(own, [2 * len(own) // 3])

@@ -12,7 +12,7 @@ from torch import Tensor
 from methods.augmentation import get_augmentation
 from methods.contract import Context, Diverged, TrialData
 from methods.criteria.alignment import collapse_threshold
-from methods.self_tuning.batches import Batch
+from methods.self_tuning.batches import Batch, WholeSets
 from methods.self_tuning.guards import (
     anomaly_share,
     bounds_reached,
@@ -131,6 +131,15 @@ def test_a_training_that_is_not_finite_is_divergence(data: TrialData) -> None:
 def test_a_validation_loss_that_is_not_finite_is_divergence(data: TrialData) -> None:
     training = tuning(data, warm_share=0.0)
     training.batches.test_at = lambda step: torch.full((4, 3, *SIZE), math.nan)  # type: ignore[method-assign]
+    with pytest.raises(Diverged, match="validation loss is nan"):
+        training.step()
+
+
+def test_a_look_at_the_whole_sets_that_is_not_finite_is_divergence(data: TrialData) -> None:
+    training = tuning(data, warm_share=0.0, steps=2)
+    training.step()
+    whole = training.batches.whole()
+    training._whole = WholeSets(whole.train, whole.draw, whole.test * math.nan)
     with pytest.raises(Diverged, match="validation loss is nan"):
         training.step()
 
