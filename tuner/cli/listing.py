@@ -12,6 +12,9 @@ from tuner.cli.output import only_json, print_json
 
 def listing(
     what: Annotated[str, typer.Argument(help="methods, spaces, criteria, studies or categories.")],
+    name: Annotated[
+        str | None, typer.Argument(help="One method or space, with all its hyperparameters.")
+    ] = None,
     data: Annotated[str, typer.Option(help="Data whose categories to list.")] = "demo",
     as_json: Annotated[
         bool, typer.Option("--json", help="One JSON object on standard output.")
@@ -28,11 +31,16 @@ def listing(
         }
         if what not in makers:
             raise ValueError(f"cannot list {what!r}, only: {', '.join(makers)}")
-        rows = makers[what]()
+        details = {"methods": _hyperparameters, "spaces": _space}
+        if name is not None and what not in details:
+            raise ValueError(f"{what} are listed without a name, but {name!r} was given")
+        rows = makers[what]() if name is None else details[what](name)
         if not as_json:
             from tuner.cli.tables import print_rows
 
             print_rows(rows, f"no {what} yet")
+            if name is None and what in details:
+                typer.secho(f"more of one: tuner list {what} NAME", err=True, dim=True)
     if as_json:
         print_json({what: rows})
 
@@ -43,39 +51,64 @@ def _methods() -> list[dict[str, Any]]:
     return [
         {
             "method": name,
-            "hyperparameter": p.name,
-            "symbol": p.symbol,
-            "default": p.default,
-            "allowed": p.bounds(),
-            "tier": p.tier,
-            "meaning": p.help,
-            "source": p.source,
+            "title": (method := get_method(name)).title,
+            "hyperparameters": len(method.hyperparameters),
+            "source": method.paper,
         }
         for name in method_names()
-        for p in get_method(name).hyperparameters
+    ]
+
+
+def _hyperparameters(method: str) -> list[dict[str, Any]]:
+    from methods.registry import get_method
+
+    return [
+        {
+            "tier": p.tier,
+            "hyperparameter": p.name + (f" ({p.symbol})" if p.symbol else ""),
+            "default": p.default,
+            "meaning": f"{p.help}; {p.bounds()} ({p.source})",
+        }
+        for p in get_method(method).hyperparameters
     ]
 
 
 def _spaces() -> list[dict[str, Any]]:
-    from search_spaces.loader import Choice, load_search_space, space_names
+    from methods.registry import get_method
+    from search_spaces.loader import load_search_space, space_names
+    from tuner.study.space import build_space
 
     rows = []
     for name in space_names():
         space = load_search_space(name)
-        for parameter, drawn in space.training.items():
-            if isinstance(drawn, Choice):
-                values = ", ".join(map(str, drawn.values))
-            else:
-                scale = " (log)" if drawn.log else ""
-                values = f"{drawn.low:g} to {drawn.high:g}{scale}"
-            rows.append(
-                {"space": name, "hyperparameter": parameter, "tier": "training", "values": values}
-            )
-        for parameter, listed in space.scoring.items():
-            values = ", ".join(map(str, listed))
-            rows.append(
-                {"space": name, "hyperparameter": parameter, "tier": "scoring", "values": values}
-            )
+        built = build_space(get_method(space.method), space, "cpu", {})
+        rows.append(
+            {
+                "space": name,
+                "title": space.title,
+                "method": space.method,
+                "drawn": len(space.training),
+                "scoring settings": len(built.grid),
+            }
+        )
+    return rows
+
+
+def _space(name: str) -> list[dict[str, Any]]:
+    from search_spaces.loader import Choice, load_search_space
+
+    space = load_search_space(name)
+    rows = []
+    for parameter, drawn in space.training.items():
+        if isinstance(drawn, Choice):
+            values = ", ".join(map(str, drawn.values))
+        else:
+            scale = " (log)" if drawn.log else ""
+            values = f"{drawn.low:g} to {drawn.high:g}{scale}"
+        rows.append({"tier": "training", "hyperparameter": parameter, "values": values})
+    for parameter, listed in space.scoring.items():
+        values = ", ".join(map(str, listed))
+        rows.append({"tier": "scoring", "hyperparameter": parameter, "values": values})
     return rows
 
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 from rich.console import Console
 from rich.table import Table
+
+SHORT = 24
 
 
 def table_of(rows: Sequence[Mapping[str, Any]], title: str | None = None) -> Table:
@@ -14,7 +16,10 @@ def table_of(rows: Sequence[Mapping[str, Any]], title: str | None = None) -> Tab
     table = Table(title=title, title_justify="left", box=None, pad_edge=False, header_style="bold")
     for key in rows[0]:
         numeric = all(isinstance(row[key], int | float | None) for row in rows)
-        table.add_column(key, justify="right" if numeric else "left", overflow="fold")
+        # A long text gives way before a name is broken.
+        short = max(len(shown(row[key])) for row in rows) <= SHORT
+        justify: Literal["left", "right"] = "right" if numeric else "left"
+        table.add_column(key, justify=justify, overflow="fold", no_wrap=short)
     first = next(iter(rows[0]))
     previous = object()
     for row in rows:
