@@ -198,7 +198,7 @@ def test_a_loss_that_is_not_a_number_is_an_error() -> None:
         return losses + 0 * (images - 0.8).abs().sqrt().sum(), reconstruction
 
     # The loss is finite, its gradient at 0.8 is not.
-    with pytest.raises(ProjectionDiverged, match="last step: its energy went from 0.04 to nan"):
+    with pytest.raises(ProjectionDiverged, match=r"last step: its energy went from 0\.04 to nan"):
         project(spoilt, pixels(0.8), Descent(), [1])
 
 
