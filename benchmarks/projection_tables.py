@@ -213,9 +213,7 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=160, help="test images at most")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument(
-        "--quick", action="store_true", help="a small, quick look; nothing is written"
-    )
+    parser.add_argument("--quick", action="store_true", help="small; writes nothing")
     options = parser.parse_args()
     if options.quick:
         options.steps, options.width, options.images, options.size = 100, 8, 48, 32

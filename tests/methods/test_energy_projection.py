@@ -248,7 +248,7 @@ def test_training_sees_crops_or_moved_images_and_learns(data: TrialData) -> None
     assert torch.equal(whole.batch(3), whole.batch(3))
     assert not torch.equal(whole.batch(3), whole.batch(4))
     for model in KINDS:
-        progress = run(data, Context(rungs=4), model=model, steps=60, learning_rate=3e-3)
+        progress = run(data, Context(rungs=4), model=model, steps=40, learning_rate=3e-3)
         assert progress[-1].train_loss < progress[0].train_loss
 
 
