@@ -1,0 +1,137 @@
+"""What every method must do; see `docs/contributing.md`."""
+
+from __future__ import annotations
+
+import copy
+import math
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from methods.contract import Context, MapDetector, Method, Progress, TrialData, unit
+from methods.hyperparameter import Value, complete
+from tests.methods.stripes import waves
+
+# Whatever of these a method declares makes it small.
+_SMALL: dict[str, Value] = {
+    "steps": 8, "width": 4, "batch_size": 4, "code": 16, "initial_size": 0.05, "warm_share": 0.25,
+    "iterations": 2,
+}  # fmt: skip
+RUNGS = 2
+
+
+def small(method: Method) -> dict[str, Value]:
+    """Hyperparameters that train in a second, the others at their defaults."""
+    declared = {p.name for p in method.hyperparameters}
+    return {name: value for name, value in _SMALL.items() if name in declared}
+
+
+def images(size: tuple[int, int]) -> TrialData:
+    """Stripes; half of the unlabelled ones with a dark patch."""
+    longer = max(size)
+    train, held_out, test = (
+        waves(count, seed, longer)[..., : size[0], : size[1]].contiguous()
+        for count, seed in ((12, 0), (4, 1), (8, 2))
+    )
+    test[4:, :, 4:11, 4:11] = 0
+    return TrialData(train, held_out, test)
+
+
+def fitted(
+    method: Method, data: TrialData, seed: int = 0, rungs: int = RUNGS, **options: Any
+) -> list[Progress]:
+    return list(method.fit(data, small(method), Context(seed=seed, rungs=rungs, **options)))
+
+
+def grid_of(method: Method) -> list[dict[str, Value]]:
+    """The default scoring setting, and one for each other choice or end of a range."""
+    scoring = [p for p in method.hyperparameters if p.tier == "scoring"]
+    default = {p.name: small(method).get(p.name, p.default) for p in scoring}
+    grid = [default]
+    for parameter in scoring:
+        others = parameter.choices or tuple(v for v in (parameter.low,) if v is not None)
+        grid += [{**default, parameter.name: value} for value in others]
+    return grid
+
+
+def same(one: dict[str, Tensor], two: dict[str, Tensor]) -> bool:
+    return one.keys() == two.keys() and all(torch.equal(one[k], two[k]) for k in one)
+
+
+def declares_itself(method: Method) -> None:
+    names = [p.name for p in method.hyperparameters]
+    assert len(names) == len(set(names))
+    assert method.title and method.paper
+    for parameter in method.hyperparameters:
+        assert parameter.help and parameter.source, parameter.name
+        assert parameter.validate(parameter.default) == parameter.default
+    complete(method.hyperparameters, small(method))
+
+
+def reports_every_rung(method: Method, data: TrialData) -> None:
+    found = fitted(method, data)
+    assert [progress.rung for progress in found] == list(range(1, RUNGS + 1))
+    assert all(math.isfinite(progress.train_loss) for progress in found)
+    assert all(math.isfinite(v) for p in found for v in p.diagnostics.values())
+
+
+def scores_images(method: Method, data: TrialData, **options: Any) -> None:
+    detector = fitted(method, data, **options)[-1].detector
+    grid, test = grid_of(method), unit(data.test)
+    height, width = data.size
+    for batch in (test, test[:1]):
+        scores = detector.grid_scores(batch, grid)
+        assert scores.shape == (len(grid), len(batch))
+        assert bool(torch.isfinite(scores).all())
+        embedded = detector.embed(batch)
+        assert embedded.ndim == 2 and len(embedded) == len(batch)
+        assert bool(torch.isfinite(embedded).all())
+        if hasattr(detector, "maps"):
+            located: MapDetector = detector  # type: ignore[assignment]
+            maps = located.maps(batch, grid[0])
+            assert maps.shape == (len(batch), height, width) and bool(torch.isfinite(maps).all())
+            assert located.reconstruct(batch).shape == batch.shape
+    one_by_one = torch.stack([detector.scores(test, setting) for setting in grid])
+    torch.testing.assert_close(one_by_one, detector.grid_scores(test, grid), rtol=1e-3, atol=1e-5)
+
+
+def repeats_and_restores(method: Method, data: TrialData) -> None:
+    one, two = (fitted(method, data, seed=3)[-1].detector for _ in range(2))
+    assert same(one.weights(), two.weights())
+    restored = method.restore(small(method), one.weights())
+    grid, test = grid_of(method), unit(data.test)
+    torch.testing.assert_close(
+        restored.grid_scores(test, grid), one.grid_scores(test, grid), rtol=1e-4, atol=1e-6
+    )
+
+
+def resumes_exactly(method: Method, data: TrialData) -> None:
+    whole = fitted(method, data, seed=5, rungs=3)
+    first = next(iter(method.fit(data, small(method), Context(seed=5, rungs=3))))
+    rest = fitted(method, data, seed=5, rungs=3, resume=copy.deepcopy(first.state()))
+    assert [p.rung for p in rest] == [2, 3]
+    assert [p.train_loss for p in rest] == [p.train_loss for p in whole[1:]]
+    assert same(rest[-1].detector.weights(), whole[-1].detector.weights())
+
+
+def corrupts_within_bounds(method: Method, data: TrialData) -> None:
+    def draw() -> tuple[Tensor, Tensor]:
+        return method.corrupt(data, small(method), 3, torch.Generator().manual_seed(7))
+
+    clean, corrupted = draw()
+    assert clean.shape == corrupted.shape == (3, 3, *data.size)
+    for pair in (clean, corrupted):
+        assert float(pair.min()) >= 0 and float(pair.max()) <= 1
+    assert torch.equal(draw()[1], corrupted)
+    assert all(isinstance(name, str) for name in method.families(small(method)))
+
+
+def refuses_values_out_of_bounds(method: Method, data: TrialData) -> None:
+    for parameter in method.hyperparameters:
+        bad: Value = "no such choice" if parameter.choices else -1e30
+        if parameter.low is None and not parameter.choices:
+            continue
+        with pytest.raises(ValueError, match=parameter.name):
+            method.check(data, {**small(method), parameter.name: bad})
