@@ -18,6 +18,7 @@ import argparse
 import math
 import os
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -34,17 +35,18 @@ from methods.registry import get_method
 
 SIZES = (0.01, 0.02, 0.04, 0.08, 0.16)
 ASPECTS = (0.25, 0.5, 1.0, 2.0, 4.0)
-SIDE = 64
+SIDE = 32
 COUNTS = {"train": 128, "held_out": 16, "good": 48, "anomalous": 48}
-RUNGS = 5
+RUNGS = 4
 VALUES: dict[str, Any] = {
+    # By the triangular factor, as in the paper: by size, ratio and angle patches become lines.
+    "augmentation": "cutdiff-cholesky",
     "width": 8,
-    "stem": "large",
     "batch_size": 16,
-    "steps": 190,
-    "warm_share": 60 / 190,
-    "tuning_rate": 0.1,
-    "patience": 40,
+    "steps": 140,
+    "warm_share": 60 / 140,
+    "tuning_rate": 0.05,
+    "patience": 30,
 }
 TARGETS = {"spearman_of_sizes": 0.9, "auc": 0.99, "tasks_with_that_auc": 20}
 HERE = Path(__file__)
@@ -64,10 +66,14 @@ def windows(count: int, part: str, seed: int) -> Tensor:
     return torch.from_numpy(np.stack(rows)).permute(0, 3, 1, 2).contiguous()
 
 
+def true_patch(size: float, aspect: float) -> dict[str, float]:
+    return {"log_size": math.log(size), "log_ratio": math.log(aspect) / 2}
+
+
 def patched(images: Tensor, size: float, aspect: float, seed: int) -> Tensor:
     """The images with the task's own patch at random places."""
     augmentation = get_augmentation("cutdiff")
-    vector = augmentation.vector({"log_size": math.log(size), "log_ratio": math.log(aspect) / 2})
+    vector = augmentation.vector(true_patch(size, aspect))
     generator = torch.Generator().manual_seed(seed)
     draw = augmentation.draw(len(images), (SIDE, SIDE), generator)
     return (255 * augmentation.apply(unit(images), vector, draw)).round().to(torch.uint8)
@@ -92,31 +98,35 @@ def work(cell: tuple[float, float, dict[str, Any], int]) -> Record:
     data, truth = task(size, aspect, seed)
     everything = np.ones(len(truth), bool)
     truths = {"anomalous": (everything, truth)}
-    return trial("st-ssad", data, {**VALUES, **start}, Context(seed=seed, rungs=RUNGS), truths)
+    record = trial("st-ssad", data, start, Context(seed=seed, rungs=RUNGS), truths)
+    names = list(record["tuned"])
+    record["way"] = [
+        [step, *size_and_aspect(dict(zip(names, values, strict=True)))]
+        for step, *values in record.pop("trajectory")
+    ]
+    return record
 
 
-def upright(learned: dict[str, float]) -> float:
-    """Width over height of a turned patch, from the deviation of its Gaussian along each."""
-    along, across = learned["ratio"] ** -2, learned["ratio"] ** 2
-    cosine, sine = math.cos(learned["angle"]) ** 2, math.sin(learned["angle"]) ** 2
-    height, width = along * cosine + across * sine, along * sine + across * cosine
-    return math.sqrt(width / height)
+def size_and_aspect(factor: Mapping[str, float]) -> tuple[float, float]:
+    """A patch of CutDiff's triangular factor L: its size, and its width over its height, which are
+    the deviations of the Gaussian across and down."""
+    down, right = factor["l11"], math.hypot(factor["l21"], factor["l22"])
+    return factor["l11"] * factor["l22"], right / down
 
 
 def examples(found: Record) -> tuple[np.ndarray, np.ndarray]:
     """The same window with the task's patch and with the learned one in the middle."""
-    augmentation = get_augmentation("cutdiff")
     image = unit(windows(1, "test", 7))
     draw = Draw((SIDE, SIDE), {"centre": torch.full((1, 2), 0.5)})
-    true = {"log_size": math.log(found["size"]), "log_ratio": math.log(found["aspect"]) / 2}
-    learned = {f"log_{name}": math.log(found["learned"][name]) for name in ("size", "ratio")}
-    learned["angle"] = found["learned"]["angle"]
 
-    def made(values: dict[str, float]) -> np.ndarray:
+    def made(name: str, values: Mapping[str, float]) -> np.ndarray:
+        augmentation = get_augmentation(name)
         changed = augmentation.apply(image, augmentation.vector(values), draw)[0]
         return (255 * changed).byte().permute(1, 2, 0).numpy()
 
-    return made(true), made(learned)
+    return made("cutdiff", true_patch(found["size"], found["aspect"])), made(
+        VALUES["augmentation"], found["learned"]
+    )
 
 
 def summarise(tasks: list[Record]) -> Record:
@@ -167,15 +177,13 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=HERE.with_suffix(".json"))
     options = parser.parse_args()
     settings = {"side": SIDE, "counts": COUNTS, "values": VALUES, "seed": options.seed}
-    starts = get_method("st-ssad").starts({})  # type: ignore[attr-defined]
+    starts = get_method("st-ssad").starts(VALUES)  # type: ignore[attr-defined]
     kinds = [(size, aspect) for aspect in options.aspects for size in options.sizes]
     wanted = {
-        f"size {size:g} aspect {aspect:g} start {start['initial_size']:g}": (
-            size, aspect, start, options.seed,
-        )
+        f"size {size:g} aspect {aspect:g} start {number}": (size, aspect, start, options.seed)
         for size, aspect in kinds
-        for start in starts
-    }  # fmt: skip
+        for number, start in enumerate(starts)
+    }
     cells = run(options.out, settings, wanted, work, options.processes)
     tasks = []
     for size, aspect in kinds:
@@ -185,6 +193,7 @@ def main() -> None:
             print(f"size {size:g} aspect {aspect:g}: every start failed", file=sys.stderr)
             continue
         record = cells[chosen]
+        learned_size, learned_aspect = size_and_aspect(record["tuned"])
         tasks.append(
             {
                 "size": size,
@@ -192,8 +201,8 @@ def main() -> None:
                 "trial": chosen,
                 "siblings": names,
                 "learned": record["tuned"],
-                "learned_size": record["tuned"]["size"],
-                "learned_aspect": upright(record["tuned"]),
+                "learned_size": learned_size,
+                "learned_aspect": learned_aspect,
                 "auc": record["auc"]["anomalous"],
                 "auc_of_all_starts": [cells[n].get("auc", {}).get("anomalous") for n in names],
                 SIBLING: record[SIBLING],

@@ -80,7 +80,7 @@ def _ways(axes: Axes, tasks: Sequence[Record], cells: Mapping[str, Record]) -> N
     for number, task in enumerate(tasks):
         colour = _colour(number, len(tasks))
         for name in task["siblings"]:
-            way = [(step, size) for step, size, *_ in cells[name].get("trajectory", [])]
+            way = [(step, size) for step, size, _ in cells[name].get("way", [])]
             chosen = name == task["trial"]
             if way:
                 axes.plot(*zip(*way, strict=True), color=colour, lw=2.5 if chosen else 0.7)

@@ -125,9 +125,11 @@ def test_the_demonstrations_truth() -> None:
     assert len(data.test) == len(truth) == 96 and truth.sum() == 48
     darkest = data.test.amin((1, 2, 3)).numpy()
     assert np.median(darkest[truth]) < 5 and np.median(darkest[~truth]) > 30
-    assert demo.upright({"ratio": 2.0, "angle": 0.0}) == pytest.approx(4.0)
-    assert demo.upright({"ratio": 2.0, "angle": math.pi / 2}) == pytest.approx(0.25)
-    assert demo.upright({"ratio": 2.0, "angle": math.pi / 4}) == pytest.approx(1.0)
+    flat = {"l11": 0.1, "l21": 0.0, "l22": 0.4}
+    assert demo.size_and_aspect(flat) == (pytest.approx(0.04), pytest.approx(4.0))
+    # As high as wide: a long patch on the diagonal.
+    turned = {"l11": 0.5, "l21": 0.4, "l22": 0.3}
+    assert demo.size_and_aspect(turned) == (pytest.approx(0.15), pytest.approx(1.0))
     tasks = [
         {"size": s, "aspect": a, "learned_size": 2 * s, "learned_aspect": 1 / a, "auc": s * 10}
         for s in (0.01, 0.02, 0.0999)
