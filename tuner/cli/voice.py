@@ -108,6 +108,8 @@ class ConsoleVoice:
                 f" ({winner['method']}), chosen without labels: {criteria}",
             )
         )
+        if winner["learned"]:
+            self.console.print(f"[dim]learned[/dim] {_named(winner['learned'])}")
         self.console.print(f"[dim]trials[/dim] {ended}")
         self.console.print(Padding(_hyperparameters(winner), (1, 0, 1, 2)))
         if summary["audit"] is not None:
@@ -152,6 +154,8 @@ class ConsoleVoice:
     def _groups(self, groups: Sequence[Mapping[str, Any]]) -> None:
         """Siblings side by side: where each began, what it learned, how much its scores vary."""
         for group in groups:
+            if len(group["members"]) < 2:
+                continue
             rows = [
                 {
                     "trial": member["trial"],

@@ -1,8 +1,9 @@
 """Do the trials of a study agree on which images are suspicious?
 
 A trial that ranks the unlabelled images against all others is inverted, or looks at something of
-its own; its criteria cannot tell (ST-SSAD's score variance is the same with all signs turned).
-Only kept scores of the unlabelled batch are compared; no label is involved.
+its own, or is right where most are wrong; its criteria cannot tell (ST-SSAD's score variance is the
+same with all signs turned). So this warns and never chooses. Only kept scores of the unlabelled
+batch are compared; no label is involved.
 """
 
 from __future__ import annotations
@@ -49,7 +50,7 @@ class Consensus:
             return None
         return (
             f"it ranks the unlabelled images against the other trials (rank correlation {value:.2f}"
-            " with their mean rank): its scores may be inverted"
+            " with their mean rank): its scores may be inverted, or theirs"
         )
 
     def _kept(self, number: int) -> np.ndarray | None:
