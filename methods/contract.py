@@ -237,8 +237,7 @@ class Method(Protocol):
 class TuningMethod(Method, Protocol):
     """A method whose trials learn some hyperparameters by gradient while they train.
 
-    They train in float32 whatever `Context.precision` says: second derivatives in bfloat16 are
-    mostly rounding.
+    A study runs them in float32: second derivatives in bfloat16 are mostly rounding.
     """
 
     def learned(

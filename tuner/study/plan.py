@@ -127,7 +127,7 @@ def measure(
     The memory layout is always channels last. With `--precision auto`, bfloat16 is chosen where it
     is clearly faster, and the choice is kept in the file `memory`: a later study of the same kind
     on this machine makes the same one, however busy the machine is then. A self-tuning method is
-    timed in float32 alone, which it always uses.
+    timed in float32 alone, and runs in it.
     """
     method = get_method(space.method)
     device = torch.device("cuda" if layout.gpus else "cpu")
