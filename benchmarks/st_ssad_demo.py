@@ -43,9 +43,10 @@ VALUES: dict[str, Any] = {
     "augmentation": "cutdiff-cholesky",
     "width": 8,
     "batch_size": 16,
-    "steps": 140,
-    "warm_share": 60 / 140,
-    "tuning_rate": 0.05,
+    "steps": 210,
+    "warm_share": 50 / 210,
+    "inner_updates": 2,
+    "tuning_rate": 0.025,
     "patience": 30,
 }
 TARGETS = {"spearman_of_sizes": 0.9, "auc": 0.99, "tasks_with_that_auc": 20}

@@ -30,6 +30,9 @@ def test_launch_on_demo_data_registers_a_model_that_loads_elsewhere(tuner: Run, 
     assert {"corruption.png", "suspicious.png"} <= {
         p.name for p in folder.joinpath("pictures").iterdir()
     }
+    page = Path(summary["report"]).read_text()
+    assert "What labels say afterwards" in page and "No labels were opened" not in page
+    assert len(page) < 5_000_000
     assert not list(folder.rglob("checkpoint.pt"))
 
     script = (

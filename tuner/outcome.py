@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tuner.gallery import pictures, strip
+from tuner.reporting import write_report
 from tuner.study.consensus import Consensus
 from tuner.study.files import TrialFiles
 from tuner.study.groups import describe
@@ -103,12 +104,16 @@ def conclude(job: Job, ledger: Ledger, winner: Entry, recorder: Recorder) -> dic
         "device_seconds": round(sum(entry.device_seconds for entry in entries), 1),
         "parallel": job.plan.layout.parallel,
         "folder": str(folder.path),
+        "report": str(folder.report),
         "tracking": tracker.uri,
         "tracking_pending": tracker.pending,
     }
     tracker.finish_study(parent, _final_metrics(summary), {"tuner.winner": str(winner.number)})
     write_json(folder.summary, summary)
     tracker.log_artifacts(parent, folder.pictures, "pictures")
+    job.voice.say("writing the report")
+    write_report(bench, entries, folder, folder.report)
+    tracker.log_artifacts(parent, folder.report.parent, "report")
     summary["tracking_pending"] = tracker.close()
     return summary
 

@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from tuner.cli import audit, data, launch, listing, resume, status
+from tuner.cli import audit, data, launch, listing, report, resume, status, ui
 
 app = typer.Typer(
     name="tuner",
@@ -20,6 +20,9 @@ app.command("launch")(launch.launch)
 app.command("resume")(resume.resume)
 app.command("status")(status.status)
 app.command("audit")(audit.audit)
+app.command("report")(report.report)
+app.command("compare")(report.compare)
+app.command("ui")(ui.ui)
 app.command("list")(listing.listing)
 app.add_typer(data.app, name="data", help="Look at data before tuning on it.")
 

@@ -123,10 +123,10 @@ class ConsoleVoice:
         rows.add_column(overflow="fold")
         rows.add_row("model", f"{model['name']} version {model['version']} ({model['alias']})")
         rows.add_row("study folder", summary["folder"])
-        rows.add_row("pictures", f"{summary['folder']}/pictures")
+        rows.add_row("report", summary["report"])
         rows.add_row("tracking", summary["tracking"])
         rows.add_row("next", f"tuner status {summary['study']}")
-        rows.add_row("", f"mlflow ui --backend-store-uri {summary['tracking']}")
+        rows.add_row("", f"tuner ui --study {summary['study']}")
         self.console.print(Padding(rows, (1, 0, 0, 0)))
         if summary["tracking_pending"]:
             self.warn(
@@ -150,6 +150,20 @@ class ConsoleVoice:
         mean = audit["trials"]["mean_image_auroc"]
         tail = Text(f"mean image AUROC of all trials: {mean:.4f}", style="dim")
         self.console.print(Group(head, Padding(Group(table_of(rows), tail), (0, 0, 0, 2))))
+
+    def comparison(self, comparison: Mapping[str, Any]) -> None:
+        """Studies in columns, in groups of lines."""
+        for title, rows in comparison["rows"].items():
+            lines = [
+                {
+                    title: name.replace("_", " "),
+                    **dict(zip(comparison["studies"], values, strict=True)),
+                }
+                for name, values in rows.items()
+            ]
+            self.console.print(Padding(table_of(lines), (0, 0, 1, 0)))
+        for caution in comparison["cautions"]:
+            self.warn(caution)
 
     def _groups(self, groups: Sequence[Mapping[str, Any]]) -> None:
         """Siblings side by side: where each began, what it learned, how much its scores vary."""

@@ -30,6 +30,10 @@ class StudyFolder:
         return self.path / "pictures"
 
     @property
+    def report(self) -> Path:
+        return self.path / "report" / "report.html"
+
+    @property
     def package(self) -> Path:
         return self.path / "winner"
 

@@ -1,0 +1,157 @@
+"""The report: whole in one file, sound for every reader, and alive in a browser."""
+
+from __future__ import annotations
+
+import html
+import re
+import shutil
+import subprocess
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.report.stories import CRITERION, story, trials
+from tuner.report.page import render
+from tuner.report.page.charts import by_trial
+from tuner.report.page.thumbnails import heat_thumbnails
+
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser"))), None)
+VOID = {"meta", "link", "img", "input", "use", "br"}
+
+
+class Page(HTMLParser):
+    """Every opening tag with its attributes; raises where tags do not close in order."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self._open: list[str] = []
+        self.feed(text)
+        assert self._open == []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self._open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag not in VOID:
+            assert self._open.pop() == tag
+
+    def all(self, tag: str) -> list[dict[str, str | None]]:
+        return [attrs for name, attrs in self.tags if name == tag]
+
+
+@pytest.fixture(scope="module")
+def page() -> str:
+    return render(story())
+
+
+def test_the_page_needs_no_network(page: str) -> None:
+    found = Page(page)
+    addresses = [a for _, attrs in found.tags for n, a in attrs.items() if n in ("src", "href")]
+    assert all(a is None or a.startswith(("data:", "#")) for a in addresses)
+    assert not re.search(r"@import|url\((?!#|data:)", page)
+
+
+def test_what_a_screen_reader_needs_is_there(page: str) -> None:
+    found = Page(page)
+    assert found.all("html")[0]["lang"] == "en"
+    assert all(image["alt"] for image in found.all("img"))
+    ids = [attrs["id"] for _, attrs in found.tags if "id" in attrs]
+    assert len(ids) == len(set(ids))
+    labelled = {attrs["for"] for attrs in found.all("label") if "for" in attrs}
+    assert {"rate"} <= labelled
+    for _, attrs in found.tags:
+        if "aria-labelledby" in attrs:
+            assert attrs["aria-labelledby"] in ids
+    drawings = [a for _, a in found.tags if a.get("role") == "img"]
+    assert drawings and all(a["aria-label"] for a in drawings)
+    links = [a["href"] for a in found.all("a")]
+    assert all(link is not None and link[1:] in ids for link in links)
+
+
+def test_what_users_wrote_is_text_and_never_markup(page: str) -> None:
+    assert "lids <b>" not in page and html.escape("lids <b>") in page
+    assert "saw <nothing>" not in page
+
+
+def test_the_page_says_what_is_known_and_what_is_not(page: str) -> None:
+    for text in ("no better than random", "criteria disagree", "the loss is not finite",
+                 "overlooked: crack", "Not MVTec AD", "broken edge", "image AUROC"):  # fmt: skip
+        assert text in page
+    sealed = render(story(audited=False))
+    assert "No labels were opened" in sealed and "ROC of" not in sealed
+
+
+def test_charts_take_their_colours_from_the_page(page: str) -> None:
+    assert "var(--accent)" in page
+    assert not re.search(r"#0[1-7]0[1-7]0[1-7]", page)
+
+
+def test_a_study_in_which_nothing_was_judged_has_a_chart_still() -> None:
+    failed = [trial for trial in trials() if trial.state == "failed"]
+    assert by_trial(failed, CRITERION, "maximize", 0).text == "No trial was judged."
+
+
+def test_heat_maps_of_another_size_are_refused() -> None:
+    with pytest.raises(ValueError, match="maps are"):
+        heat_thumbnails(np.zeros((1, 3, 8, 8)), np.zeros((1, 4, 4)), ["a"], (0.0, 1.0))
+
+
+ACTIONS = """
+const said = [];
+const rate = document.getElementById("rate");
+rate.value = "50"; rate.dispatchEvent(new Event("input"));
+said.push(document.getElementById("rate-said").textContent);
+said.push(document.querySelectorAll("#images li.above-threshold").length);
+const rows = (table) => [...document.querySelectorAll(`#${table} tbody tr`)];
+const first = () => rows("all-trials").map((r) => r.cells[0].textContent).join();
+const heads = [...document.querySelectorAll("#all-trials th button")];
+heads[0].click(); heads[0].click(); said.push(first());
+heads[5].click(); said.push(first());
+const state = document.getElementById("state");
+state.value = "failed"; state.dispatchEvent(new Event("change"));
+said.push(document.getElementById("shown").textContent);
+const seen = (row) => getComputedStyle(row).display !== "none";
+const shown = () => rows("hyperparameters").filter(seen).length;
+said.push(shown());
+document.getElementById("changed-only").click();
+said.push(shown());
+said.push(document.documentElement.scrollWidth <= window.innerWidth);
+document.title = said.join("|");
+"""
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed on this machine")
+@pytest.mark.parametrize("width", [500, 1600])
+def test_it_works_in_a_browser(page: str, tmp_path: Path, width: int) -> None:
+    assert CHROMIUM is not None
+    file = tmp_path / "page.html"
+    file.write_text(page.replace("</body>", f"<script>{ACTIONS}</script></body>"))
+    done = subprocess.run(
+        [CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--no-first-run",
+         "--disable-background-networking", "--disable-component-update", "--disable-sync",
+         "--enable-logging=stderr", f"--user-data-dir={tmp_path / 'profile'}",
+         f"--window-size={width},900", "--dump-dom", file.as_uri()],
+        capture_output=True, text=True, timeout=120, check=True,
+    )  # fmt: skip
+    assert "CONSOLE" not in done.stderr
+    title = re.search(r"<title>(.*?)</title>", done.stdout)
+    assert title is not None
+    assert html.unescape(title[1]).split("|") == [
+        "At 50 %: threshold 1.5; 3 of 4 unlabelled images and 2 of 4 held-out normal ones lie "
+        "above it.",
+        "4",
+        "10,2,1,0",
+        "1,0,2,10",
+        "1 of 4 trials",
+        "1",
+        "2",
+        "true",
+    ]
