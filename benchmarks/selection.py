@@ -10,8 +10,8 @@ in less than a minute and writes selection.json beside itself, so that a new cri
 training:
 
 - regret of each criterion, combination, robust pick and ensemble by task, beside a random pick
-  (expected), the defaults and a detector that nobody trains, with Holm-corrected Wilcoxon tests; for
-  the choice of trial and setting together, and for either alone;
+  (expected), the defaults and a detector that nobody trains, with Holm-corrected Wilcoxon tests;
+  for the choice of trial and setting together, and for either alone;
 - what leave-one-task-out would take as default, among criteria and among all, and what that costs
   on the task left out;
 - numbers without labels that tell good picks from bad ones, with their thresholds;
