@@ -7,6 +7,8 @@ import json
 import pytest
 from typer.testing import CliRunner
 
+from methods.criteria.consensus import CONSENSUS
+from methods.criteria.registry import criterion_names
 from methods.registry import get_method, method_names
 from search_spaces.loader import load_search_space, space_names
 from tuner.cli.main import app
@@ -23,7 +25,16 @@ def test_every_method_and_space_is_listed_once() -> None:
     assert [row["method"] for row in listed("methods")] == list(method_names())
     spaces = listed("spaces")
     assert [row["space"] for row in spaces] == list(space_names())
-    assert next(r for r in spaces if r["space"] == "fae")["scoring settings"] == 60
+    assert next(r for r in spaces if r["space"] == "fae")["scoring settings"] == 75
+
+
+def test_criteria_of_trials_and_of_studies_are_listed_once() -> None:
+    rows = listed("criteria")
+    of = {
+        kind: [row["criterion"] for row in rows if row["of"] == kind] for kind in ("trial", "study")
+    }
+    assert of == {"trial": criterion_names(), "study": list(CONSENSUS)}
+    assert all(row["title"] and row["source"] and row["direction"] for row in rows)
 
 
 @pytest.mark.parametrize("name", method_names())
