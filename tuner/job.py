@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import signal
 import threading
 import time
@@ -89,6 +90,12 @@ def pick_category(data: str, category: str | None) -> str:
             f"{data} holds {len(names)} categories; choose one by --category: {', '.join(names)}"
         )
     return names[0]
+
+
+def study_name(category: str) -> str:
+    """A name that sorts by time."""
+    plain = re.sub(r"[^A-Za-z0-9]+", "-", category).strip("-") or "study"
+    return f"{plain}-{time.strftime('%Y%m%d-%H%M%S')}"
 
 
 def plan_study(config: StudyConfig, home: Home, voice: Voice | None = None) -> Plan:

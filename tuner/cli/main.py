@@ -6,7 +6,17 @@ import sys
 
 import typer
 
-from tuner.cli import audit, data, launch, listing, resume, status
+from tuner.cli import (
+    audit,
+    data,
+    launch,
+    listing,
+    predict,
+    promotion,
+    resume,
+    serve,
+    status,
+)
 
 app = typer.Typer(
     name="tuner",
@@ -21,6 +31,11 @@ app.command("resume")(resume.resume)
 app.command("status")(status.status)
 app.command("audit")(audit.audit)
 app.command("list")(listing.listing)
+app.command("promote")(promotion.promote)
+app.command("history")(promotion.history)
+app.command("retire")(promotion.retire)
+app.command("predict")(predict.predict)
+app.command("serve")(serve.serve)
 app.add_typer(data.app, name="data", help="Look at data before tuning on it.")
 
 

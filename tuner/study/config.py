@@ -43,6 +43,7 @@ class StudyConfig(BaseModel):
     textures: str | None = None
     false_positive_rate: float = Field(default=0.05, gt=0, lt=1)
     keep: int = Field(default=3, ge=1)
+    export: bool = True
     storage: str | None = None
     tracking_uri: str | None = None
     address: str | None = None
