@@ -14,7 +14,7 @@ from typing import Any, Protocol
 from filelock import FileLock, Timeout
 
 from tuner.study.conductor import Conductor, Observer, Terms
-from tuner.study.config import StudyConfig
+from tuner.study.config import StudyConfig, read_config
 from tuner.study.home import Home, StudyFolder
 from tuner.study.ledger import Ledger
 from tuner.study.plan import Plan
@@ -120,15 +120,6 @@ def launch(config: StudyConfig, home: Home, voice: Voice | None = None) -> dict[
 def resume(name: str, home: Home, voice: Voice | None = None) -> dict[str, Any]:
     """Go on with a study that was interrupted; a study at its end is only summed up again."""
     return Job.prepare(read_config(name, home), home, voice or Silent()).run(resume=True)
-
-
-def read_config(name: str, home: Home) -> StudyConfig:
-    """The configuration of a study. Raises ValueError listing the studies that exist."""
-    folder = home.study(name)
-    if not folder.config.is_file():
-        known = ", ".join(home.study_names()) or "none yet"
-        raise ValueError(f"no study is named {name!r} under {home.path}; there are: {known}")
-    return StudyConfig.read(folder.config)
 
 
 @dataclass

@@ -141,7 +141,6 @@ def _row(event: Event) -> dict[str, object]:
         "when": event.at,
         "what": event.kind,
         "champion": event.after or None,
-        "before": event.before or None,
         "study": event.study,
         "by": event.by,
         "why": event.reason,

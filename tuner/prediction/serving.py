@@ -62,7 +62,7 @@ def serving(folder: Path, host: str = "127.0.0.1", port: int = 5001) -> Iterator
                 stdout=words,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
-                env={**os.environ, "MLFLOW_DISABLE_TELEMETRY": "true"},
+                env=_environment(),
             )
         try:
             url = f"http://{host}:{port}"
@@ -70,6 +70,12 @@ def serving(folder: Path, host: str = "127.0.0.1", port: int = 5001) -> Iterator
             yield Served(url, _one_image(url, log), process)
         finally:
             _end(process)
+
+
+def _environment() -> dict[str, str]:
+    # MLflow starts uvicorn by name, which an environment that is not activated does not find.
+    path = os.pathsep.join((str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)))
+    return {**os.environ, "PATH": path, "MLFLOW_DISABLE_TELEMETRY": "true"}
 
 
 def _wait(process: subprocess.Popen[bytes], url: str, log: Path) -> None:

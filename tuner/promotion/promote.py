@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tuner.job import read_config
 from tuner.promotion import gates
 from tuner.promotion.gates import Gate
 from tuner.promotion.rematch import Batch, Rematch, gather, rematch
@@ -27,6 +26,7 @@ from tuner.registry.versions import (
     fetch,
     speaking_to,
 )
+from tuner.study.config import read_config
 from tuner.study.home import Home
 from tuner.tracking.values import clean_tags
 

@@ -19,9 +19,8 @@ from methods.criteria.registry import get_criterion
 from methods.registry import get_method
 from tuner.data import prepare, split
 from tuner.registry.package import Package, PackagedDetector
-from tuner.study.config import StudyConfig
+from tuner.study.config import SPLIT_STREAM, SYNTHETIC_STREAM, StudyConfig
 from tuner.study.home import Home
-from tuner.study.workbench import SPLIT_STREAM, SYNTHETIC_STREAM
 
 # Fallback where the study's own criterion cannot compare detectors with scores in unlike units.
 COMPARABLE = "synthetic_validation"

@@ -9,6 +9,11 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from methods.hyperparameter import Value
+from tuner.study.home import Home
+
+# Streams of a study's seed.
+SPLIT_STREAM = 0x5B
+SYNTHETIC_STREAM = 0x5D
 
 
 class StudyConfig(BaseModel):
@@ -57,3 +62,12 @@ class StudyConfig(BaseModel):
     @classmethod
     def read(cls, path: Path) -> StudyConfig:
         return cls.model_validate_json(path.read_text())
+
+
+def read_config(name: str, home: Home) -> StudyConfig:
+    """The configuration of a study. Raises ValueError listing the studies that exist."""
+    folder = home.study(name)
+    if not folder.config.is_file():
+        known = ", ".join(home.study_names()) or "none yet"
+        raise ValueError(f"no study is named {name!r} under {home.path}; there are: {known}")
+    return StudyConfig.read(folder.config)
