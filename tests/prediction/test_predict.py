@@ -138,7 +138,7 @@ def test_models_that_do_not_exist(home, tmp_path):
     ):
         done = CliRunner().invoke(app, ["predict", name, str(tmp_path)])
         assert done.exit_code == 2 and reason in done.stderr
+    write_toy(tmp_path / "m")
     with pytest.raises(ValueError, match="device is 'tpu'"):
-        write_toy(tmp_path / "m")
         tuner.load(str(tmp_path / "m"), device="tpu")
     assert count_all([]).images == 0

@@ -12,7 +12,7 @@ import torch
 
 from methods.contract import unit
 from tests.conftest import write_mvtec
-from tests.registry import toys  # noqa: F401
+from tests.registry import toys
 from tuner.data import prepare
 from tuner.registry import calibrate, register_winner, save_package
 from tuner.study.config import StudyConfig
