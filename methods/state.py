@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-from torch import Tensor
+import torch
+from torch import Tensor, nn
 
 
 def on_cpu(value: Any) -> Any:
@@ -16,6 +18,21 @@ def on_cpu(value: Any) -> Any:
         return {key: on_cpu(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return type(value)(on_cpu(item) for item in value)
+    return value
+
+
+def move(thing: Any, device: torch.device) -> None:
+    """Move what an object is made of (modules, tensors, records of tensors) to a device."""
+    for name, value in vars(thing).items():
+        setattr(thing, name, _moved(value, device))
+
+
+def _moved(value: Any, device: torch.device) -> Any:
+    if isinstance(value, Tensor | nn.Module):
+        return value.to(device)
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        fields = {f.name: _moved(getattr(value, f.name), device) for f in dataclasses.fields(value)}
+        return dataclasses.replace(value, **fields)
     return value
 
 

@@ -16,7 +16,17 @@ from PIL import Image
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-TINY = ["--size", "32", "--set", "steps=8", "--set", "width=4", "--set", "batch_size=4"]
+TINY = [
+    "--size",
+    "32",
+    "--set",
+    "steps=8",
+    "--set",
+    "width=4",
+    "--set",
+    "batch_size=4",
+    "--no-export",
+]
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import signal
 import threading
 import time
@@ -13,7 +14,7 @@ from typing import Any, Protocol
 from filelock import FileLock, Timeout
 
 from tuner.study.conductor import Conductor, Observer, Terms
-from tuner.study.config import StudyConfig
+from tuner.study.config import StudyConfig, read_config
 from tuner.study.home import Home, StudyFolder
 from tuner.study.ledger import Ledger
 from tuner.study.plan import Plan
@@ -91,6 +92,12 @@ def pick_category(data: str, category: str | None) -> str:
     return names[0]
 
 
+def study_name(category: str) -> str:
+    """A name that sorts by time."""
+    plain = re.sub(r"[^A-Za-z0-9]+", "-", category).strip("-") or "study"
+    return f"{plain}-{time.strftime('%Y%m%d-%H%M%S')}"
+
+
 def plan_study(config: StudyConfig, home: Home, voice: Voice | None = None) -> Plan:
     """What `launch` would do, with an estimate. Prepares the data; trains nothing."""
     return Job.prepare(config, home, voice or Silent()).plan
@@ -113,15 +120,6 @@ def launch(config: StudyConfig, home: Home, voice: Voice | None = None) -> dict[
 def resume(name: str, home: Home, voice: Voice | None = None) -> dict[str, Any]:
     """Go on with a study that was interrupted; a study at its end is only summed up again."""
     return Job.prepare(read_config(name, home), home, voice or Silent()).run(resume=True)
-
-
-def read_config(name: str, home: Home) -> StudyConfig:
-    """The configuration of a study. Raises ValueError listing the studies that exist."""
-    folder = home.study(name)
-    if not folder.config.is_file():
-        known = ", ".join(home.study_names()) or "none yet"
-        raise ValueError(f"no study is named {name!r} under {home.path}; there are: {known}")
-    return StudyConfig.read(folder.config)
 
 
 @dataclass

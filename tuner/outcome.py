@@ -18,7 +18,7 @@ from tuner.study.jsonfile import write_json
 from tuner.study.ledger import Entry, Ledger
 from tuner.study.recorder import Recorder
 from tuner.study.selection import rank
-from tuner.study.workbench import Workbench
+from tuner.study.workbench import Workbench, restore
 
 if TYPE_CHECKING:
     from tuner.job import Job
@@ -31,7 +31,7 @@ def conclude(job: Job, ledger: Ledger, winner: Entry, recorder: Recorder) -> dic
     Every step may be repeated: a resumed study concludes again and registers nothing twice.
     """
     from tuner.evaluation.study import audit_study
-    from tuner.registry import register_winner
+    from tuner.registry import export_onnx, register_winner
 
     folder, bench, config = job.folder, job.workbench, job.config
     tracker, parent = recorder.tracker, recorder.parent
@@ -40,6 +40,10 @@ def conclude(job: Job, ledger: Ledger, winner: Entry, recorder: Recorder) -> dic
     threshold = package(bench, winner, folder.package, folder)
     if threshold.caution():
         job.voice.warn(threshold.caution())
+    if config.export:
+        export = export_onnx(folder.package, bench.parts.test)
+        if export.possible and not export.done:
+            job.voice.warn(export.reason)
     pictures(bench, winner, folder, threshold.value)
     run = recorder.run_of(winner.number)
     tracker.flush(force=True)
@@ -125,14 +129,20 @@ def counts(entries: Sequence[Entry]) -> dict[str, int]:
 
 
 def package(bench: Workbench, entry: Entry, target: Path, folder: StudyFolder) -> Threshold:
-    """Write a trial's detector as a packaged model into `target`; returns its threshold."""
+    """Write a trial's detector as a packaged model into `target`; returns its threshold.
+
+    Held-out normals are scored as the package will score, whatever format training used.
+    """
     from tuner.job import versions
-    from tuner.registry import quantile_threshold, save_package
+    from tuner.registry import calibrate, save_package
 
     files = TrialFiles(folder.trial(entry.number))
-    scores = files.scores()
-    held_out = scores["held_out"][int(scores["setting"])]
-    threshold = quantile_threshold(held_out, bench.config.false_positive_rate)
+    held_out, threshold = calibrate(
+        restore(bench, entry, folder),
+        entry.last["scoring"],
+        bench.parts.held_out,
+        bench.config.false_positive_rate,
+    )
     save_package(
         target,
         method=entry.method,

@@ -7,8 +7,9 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from methods.criteria.registry import get_criterion
-from tuner.job import ledger_url, read_config
+from tuner.job import ledger_url
 from tuner.study.budget import Budget, Spent
+from tuner.study.config import read_config
 from tuner.study.groups import describe
 from tuner.study.home import Home
 from tuner.study.ledger import Ledger

@@ -14,6 +14,7 @@ from methods.energy_projection.model import VARIATIONAL, EnergyModel, Kind
 from methods.energy_projection.settings import GRADIENTS, Path, Setting, understand
 from methods.energy_projection.tiles import cut, stitch, tile_size
 from methods.networks.bergmann import BergmannAutoencoder
+from methods.onepass import Judged, OnePass
 from methods.scoring import pipeline
 from methods.scoring.pooling import pool
 from methods.scoring.smoothing import kernel_pixels, smooth
@@ -129,6 +130,27 @@ class ProjectionDetector:
                 pooling = str(settings[row].pipeline["pooling"])
                 result[row] = pool(_smoothed(gradients, settings[row]), pooling)
         return result
+
+    def one_pass(self, scoring: Scoring) -> OnePass:
+        """Scores and maps at once; see `methods.onepass`."""
+        setting = understand(scoring)
+        key = _counterpart(setting)
+
+        def compared(images: Tensor) -> Tensor:
+            if key[0] in GRADIENTS:
+                return self._gradients(images, key[0])
+            if key[0] == "reconstruction":
+                return stitch(self.model(cut(images, self.tiles)), self.tiles)
+            return self._counterparts(images, [setting])[key]
+
+        def scored(images: Tensor, other: Tensor) -> Judged:
+            if key[0] not in GRADIENTS:
+                return pipeline.judged(images, other, setting.pipeline)
+            maps = _smoothed(other, setting)
+            return pool(maps, str(setting.pipeline["pooling"])), maps
+
+        needs = "" if key[0] == "reconstruction" else f"the score {key[0]} needs a gradient"
+        return OnePass(self.model, compared, scored, needs)
 
     def weights(self) -> dict[str, Tensor]:
         """The network, gamma, the training losses, the image size and the number of tiles."""

@@ -12,6 +12,7 @@ from methods.filtering_autoencoder.embedding import Standardiser, blocks
 from methods.filtering_autoencoder.normalisation import Normaliser
 from methods.filtering_autoencoder.projection import divided, project
 from methods.networks.unet import UNet
+from methods.onepass import OnePass
 from methods.scoring import pipeline
 
 _BATCH = 32
@@ -102,6 +103,22 @@ class FilteringDetector:
             return result
 
         return self._batched(images, scored, dim=1)
+
+    def one_pass(self, scoring: Scoring) -> OnePass:
+        """Scores and maps at once, in float32; see `methods.onepass`."""
+        projection, rest = divided(scoring)
+
+        def step(images: Tensor) -> Tensor:
+            return self.network(images).clamp(0.0, 1.0).contiguous()
+
+        return OnePass(
+            self.network,
+            lambda images: project(step, step(images), [projection])[0],
+            lambda images, other: pipeline.judged(images, other, rest),
+            "an iterated projection goes on as long as each image needs"
+            if projection.iterations > 1
+            else "",
+        )
 
     def weights(self) -> dict[str, Tensor]:
         """The network, the embedding's scale, the image size and the precision."""

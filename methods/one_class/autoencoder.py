@@ -18,6 +18,7 @@ from methods.hyperparameter import Hyperparameter, Value, complete
 from methods.one_class import hyperparameters as declare
 from methods.one_class.control import NormalOnly
 from methods.one_class.training import INIT, Training, batch_at, cosine, course
+from methods.onepass import OnePass
 from methods.registry import register_method
 from methods.scoring import pipeline
 from methods.state import below, under
@@ -125,6 +126,15 @@ class AutoencoderDetector:
             for p in images.split(_BATCH)
         ]
         return torch.cat(parts, dim=1)
+
+    def one_pass(self, scoring: Scoring) -> OnePass:
+        """Scores and maps at once; see `methods.onepass`."""
+        full = _filled(scoring)
+        return OnePass(
+            self.network,
+            self.network,
+            lambda images, other: pipeline.judged(images, other, full),
+        )
 
     def weights(self) -> dict[str, Tensor]:
         """Network and image size."""

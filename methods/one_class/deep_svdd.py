@@ -15,6 +15,7 @@ from methods.networks.resnet import ResNet18, stem_for
 from methods.one_class import hyperparameters as declare
 from methods.one_class.control import NormalOnly
 from methods.one_class.training import INIT, Training, batch_at, course
+from methods.onepass import OnePass
 from methods.registry import register_method
 from methods.self_tuning.checks import check_training_images
 from methods.self_tuning.hyperparameters import NETWORK
@@ -42,11 +43,18 @@ class SupportVectorDetector:
 
     def scores(self, images: Tensor, scoring: Scoring) -> Tensor:
         """`[B]`; there is no setting to choose."""
-        return (self.embed(images) - self.centre).square().sum(1)
+        return self._distance(self.embed(images))
 
     def grid_scores(self, images: Tensor, grid: Sequence[Scoring]) -> Tensor:
         """`[S, B]`, the same S times."""
         return self.scores(images, {}).expand(len(grid), -1).clone()
+
+    def one_pass(self, scoring: Scoring) -> OnePass:
+        """Scores; see `methods.onepass`."""
+        return OnePass(self.trunk, self.trunk, lambda images, rows: (self._distance(rows),))
+
+    def _distance(self, rows: Tensor) -> Tensor:
+        return (rows - self.centre).square().sum(1)
 
     def weights(self) -> dict[str, Tensor]:
         """Network, centre and image size."""

@@ -18,7 +18,7 @@ class GaussianDensity:
 
     def mahalanobis(self, z: Tensor) -> Tensor:
         """Distance of embeddings `[B, D]` from the mean in standard deviations: `[B]` >= 0."""
-        return self._squared(z).sqrt()
+        return self.squared(z).sqrt()
 
     def nll(self, z: Tensor) -> Tensor:
         """Negative log-likelihood of `[B, D]` in nats: `[B]` (ST-SSAD: the anomaly score).
@@ -29,9 +29,10 @@ class GaussianDensity:
         spread = torch.linalg.eigvalsh(self.precision)
         spread = spread[spread > spread.max() * 1e-14]
         constant = len(spread) * math.log(2 * math.pi) - spread.log().sum()
-        return (self._squared(z) + constant) / 2
+        return (self.squared(z) + constant) / 2
 
-    def _squared(self, z: Tensor) -> Tensor:
+    def squared(self, z: Tensor) -> Tensor:
+        """Squared Mahalanobis distance of `[B, D]`, float64 `[B]`."""
         centred = z.to(self.mean) - self.mean
         return ((centred @ self.precision) * centred).sum(1).clamp(min=0)
 

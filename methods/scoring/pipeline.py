@@ -84,9 +84,14 @@ def maps(images: Tensor, reconstruction: Tensor, scoring: Scoring) -> Tensor:
 
 def scores(images: Tensor, reconstruction: Tensor, scoring: Scoring) -> Tensor:
     """One number per image under one setting: `[B]`, higher is more anomalous; see `maps`."""
+    return judged(images, reconstruction, scoring)[0]
+
+
+def judged(images: Tensor, reconstruction: Tensor, scoring: Scoring) -> tuple[Tensor, Tensor]:
+    """`scores` and `maps` of the same images at once."""
     pooling = str(complete(SCORING, scoring)["pooling"])
-    with torch.no_grad():
-        return pool(maps(images, reconstruction, scoring), pooling)
+    found = maps(images, reconstruction, scoring)
+    return pool(found, pooling), found
 
 
 def grid_scores(images: Tensor, reconstruction: Tensor, grid: Sequence[Scoring]) -> Tensor:

@@ -1,7 +1,8 @@
 """Exact selection from the rows of `[R, N]`, without sorting them.
 
 On a processor numpy's vectorised partition does it in less than half the time of torch's `topk`
-and `kthvalue`; elsewhere torch's own are used. The selected values are the same.
+and `kthvalue`; elsewhere torch's own are used, and `topk` alone in a graph that is exported. The
+selected values are the same.
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ _GROUP = 16
 
 def order_statistic(values: Tensor, rank: int) -> Tensor:
     """The value with `rank` others before it in ascending order, for each row: `[R]`."""
+    if torch.compiler.is_exporting():
+        return values.topk(rank + 1, 1, largest=False, sorted=False).values.amax(1)
     if values.device.type == "cpu":
         return torch.from_numpy(np.partition(values.numpy(), rank, axis=1)[:, rank].copy())
     return values.kthvalue(rank + 1, 1).values
@@ -27,6 +30,8 @@ def largest(values: Tensor, count: int) -> Tensor:
     looked at a second time.
     """
     rows, length = values.shape
+    if torch.compiler.is_exporting():
+        return values.topk(count, 1, sorted=False).values
     groups = length // _GROUP
     if groups * _GROUP != length or groups <= 2 * count:
         return _top(values, count)

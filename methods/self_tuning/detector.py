@@ -10,6 +10,7 @@ from torch import Tensor
 
 from methods.contract import Scoring, unit
 from methods.networks.resnet import ProjectionNetwork
+from methods.onepass import OnePass
 from methods.scoring import density
 from methods.scoring.density import GaussianDensity
 from methods.self_tuning.network import build_network
@@ -59,6 +60,19 @@ class DensityDetector:
         kinds = [str(scoring.get("density_score", _DEFAULT)) for scoring in grid]
         found = {kind: self._score(kind, rows) for kind in dict.fromkeys(kinds)}
         return torch.stack([found[kind] for kind in kinds])
+
+    def one_pass(self, scoring: Scoring) -> OnePass:
+        """Scores; see `methods.onepass`. Raises ValueError as `grid_scores` does."""
+        kind = str(scoring.get("density_score", _DEFAULT))
+        # What a score of nll is at the mean itself does not depend on the images.
+        level = self._score(kind, self.gaussian.mean[None])
+
+        def score(images: Tensor, rows: Tensor) -> tuple[Tensor]:
+            if kind == "nll":
+                return ((self.gaussian.squared(rows) / 2).float() + level,)
+            return (self._score(kind, rows),)
+
+        return OnePass(self.network, lambda images: self.network(images).embedding.float(), score)
 
     def weights(self) -> dict[str, Tensor]:
         """Network, Gaussian and image size."""

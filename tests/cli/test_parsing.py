@@ -2,7 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from tuner.cli.parsing import parse_pins, parse_size, study_name
+from tuner.cli.parsing import parse_pins, parse_size
+from tuner.job import study_name
 
 
 def test_sizes() -> None:

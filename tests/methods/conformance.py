@@ -12,6 +12,7 @@ from torch import Tensor
 
 from methods.contract import Context, MapDetector, Method, Progress, TrialData, unit
 from methods.hyperparameter import Value, complete
+from methods.onepass import OnePassDetector
 from tests.methods.stripes import waves
 
 # Whatever of these a method declares makes it small.
@@ -93,6 +94,16 @@ def scores_images(method: Method, data: TrialData, **options: Any) -> None:
             maps = located.maps(batch, grid[0])
             assert maps.shape == (len(batch), height, width) and bool(torch.isfinite(maps).all())
             assert located.reconstruct(batch).shape == batch.shape
+    if isinstance(detector, OnePassDetector) and options.get("precision") != "bfloat16":
+        for setting in grid:
+            judged = detector.one_pass(setting)(test)
+            torch.testing.assert_close(
+                judged[0], detector.scores(test, setting), rtol=1e-3, atol=1e-5
+            )
+            assert len(judged) == 1 + hasattr(detector, "maps")
+            for maps in judged[1:]:
+                expected = detector.maps(test, setting)  # type: ignore[attr-defined]
+                torch.testing.assert_close(maps, expected, rtol=1e-3, atol=1e-6)
     one_by_one = torch.stack([detector.scores(test, setting) for setting in grid])
     torch.testing.assert_close(one_by_one, detector.grid_scores(test, grid), rtol=1e-3, atol=1e-5)
 

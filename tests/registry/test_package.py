@@ -100,7 +100,12 @@ def test_a_detector_without_maps(tmp_path):
     write_toy(tmp_path, method="registry_toy_scores", hyperparameters={}, scoring={})
     packaged = load_package(tmp_path)
     assert not packaged.localises
-    assert set(packaged.predict(pictures(2))) == {"score", "verdict"}
+    assert set(packaged.predict(pictures(2))) == {
+        "score",
+        "verdict",
+        "threshold",
+        "false_positive_rate",
+    }
 
 
 def test_what_a_package_says_of_itself(toy):

@@ -138,7 +138,9 @@ def test_the_signature_refuses_what_is_no_picture(store, tmp_path, monkeypatch):
         patch.setenv("MLFLOW_TRACKING_URI", store[1].uri)
         patch.setenv("MLFLOW_REGISTRY_URI", store[1].uri)
         model = mlflow.pyfunc.load_model(source)
-    assert {spec.name for spec in model.metadata.signature.outputs} == {"score", "verdict", "map"}
+    assert {spec.name for spec in model.metadata.signature.outputs} == {
+        "score", "verdict", "map", "threshold", "false_positive_rate",
+    }  # fmt: skip
     assert model.predict(np.zeros((1, 9, 9, 3), np.uint8))["map"].shape == (1, 24, 40)
     with pytest.raises(mlflow.MlflowException, match="dtype"):
         model.predict(np.zeros((1, 9, 9, 3)))

@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import ClassVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from methods.hyperparameter import Hyperparameter
+from methods.onepass import OnePass
 from methods.registry import register_method
 
 
@@ -32,6 +33,15 @@ class DistanceDetector:
 
     def grid_scores(self, images: Tensor, grid) -> Tensor:
         return torch.stack([self.scores(images, scoring) for scoring in grid])
+
+    def one_pass(self, scoring) -> OnePass:
+        maps = lambda images, mean: self.gain * (images - mean).abs().mean(dim=1)  # noqa: E731
+        pooled = Tensor.amax if scoring["pooling"] == "max" else Tensor.mean
+        return OnePass(
+            nn.Module(),
+            lambda images: self.mean,
+            lambda images, mean: (pooled(maps(images, mean).flatten(1), 1), maps(images, mean)),
+        )
 
     def weights(self) -> dict[str, Tensor]:
         return {"mean": self.mean}
@@ -58,6 +68,9 @@ class DistanceMethod:
 
     def restore(self, hyperparameters, weights) -> DistanceDetector:
         return DistanceDetector(weights["mean"], float(hyperparameters["gain"]))
+
+    def families(self, hyperparameters) -> frozenset[str]:
+        return frozenset()
 
 
 @register_method("registry_toy_scores")

@@ -7,7 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
-from tuner.report.pictures import _overlay, _scale, corruption_sheet, suspicious_sheet
+from tuner.report.pictures import corruption_sheet, heat_scale, overlay, suspicious_sheet
 
 
 def batch(count: int, size=(20, 32)) -> torch.Tensor:
@@ -57,8 +57,8 @@ def test_constant_maps_and_zero_scores_are_no_fault(tmp_path):
 
 def test_all_heat_maps_share_one_scale():
     heat = np.stack([np.full((4, 4), 1.0), np.full((4, 4), 3.0)])
-    low, high = _scale(heat)
-    shown = _overlay(np.full((2, 4, 4, 3), 0.5), heat, low, high)
+    low, high = heat_scale(heat)
+    shown = overlay(np.full((2, 4, 4, 3), 0.5), heat, low, high)
     assert shown[1].sum() > shown[0].sum() and shown.min() >= 0 and shown.max() <= 1
 
 

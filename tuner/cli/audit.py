@@ -21,12 +21,11 @@ def audit(
     The only command that reads labels. It changes nothing in the study.
     """
     with explained(), only_json(as_json):
+        from tuner import api
         from tuner.cli.voice import make_voice
-        from tuner.job import audit as run
-        from tuner.study.home import Home
 
         voice = make_voice(to_error=as_json)
-        result = run(study, Home.here())
+        result = api.audit(study)
         if result is None:
             raise ValueError(
                 f"the data of {study} hold no labels; an audit needs test images in folders by "

@@ -7,12 +7,13 @@ from collections.abc import Iterator
 
 import typer
 
-USAGE, NO_WINNER, INTERRUPTED = 2, 3, 130
+PROBLEM, USAGE, NO_WINNER, REFUSED, INTERRUPTED = 1, 2, 3, 4, 130
 
 
 @contextlib.contextmanager
 def explained() -> Iterator[None]:
-    """2: something in the request or the data is wrong; 3: no trial succeeded; 130: stopped.
+    """2: something in the request or the data is wrong; 3: no trial succeeded; 4: a promotion was
+    refused; 130: stopped.
 
     Errors that no user caused pass with their traceback.
     """
@@ -32,6 +33,8 @@ def _code(error: Exception) -> int | None:
         return INTERRUPTED
     if name == "NoWinner":
         return NO_WINNER
+    if name == "PromotionRefused":
+        return REFUSED
     ours = type(error) in (RuntimeError, KeyError, IndexError) or not str(error)
     return None if ours else USAGE
 

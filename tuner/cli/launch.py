@@ -63,6 +63,9 @@ def launch(
         float, typer.Option(help="Share of normal images that the threshold may flag.")
     ] = 0.05,
     keep: Annotated[int, typer.Option(help="Best trials whose detectors go to MLflow.")] = 3,
+    export: Annotated[
+        bool, typer.Option(help="Keep the winner as an ONNX graph too, if it says the same.")
+    ] = True,
     storage: Annotated[
         str | None, typer.Option(help="Ledger: a database URL; SQLite if missing.")
     ] = None,
@@ -83,7 +86,6 @@ def launch(
     """
     request: dict[str, Any] = {
         "budget": budget,
-        "data": data,
         "methods": tuple(part.strip() for part in method.split(",") if part.strip()),
         "space": space,
         "criterion": criterion,
@@ -105,28 +107,25 @@ def launch(
         "precision": precision,
         "false_positive_rate": false_positive_rate,
         "keep": keep,
+        "export": export,
         "storage": storage,
         "tracking_uri": tracking_uri,
         "address": address,
     }
     with explained(), only_json(as_json):
-        from tuner.cli.parsing import parse_pins, parse_size, study_name
+        from tuner import api
+        from tuner.cli.parsing import parse_pins, parse_size
         from tuner.cli.voice import make_voice
-        from tuner.job import launch as run
-        from tuner.job import pick_category, plan_study
-        from tuner.study.config import StudyConfig
-        from tuner.study.home import Home
+        from tuner.job import plan_study
 
         request["size"] = parse_size(size)
         request["pins"] = parse_pins(pin or [])
-        request["category"] = pick_category(data, category)
-        request["name"] = name or study_name(request["category"])
-        config, home = StudyConfig(**request), Home.here()
         voice = make_voice(to_error=as_json)
         if dry_run:
-            result = plan_study(config, home, voice).as_dict()
+            config = api.configure(category, data, name=name, **request)
+            result = plan_study(config, api.home_at(None), voice).as_dict()
         else:
-            result = run(config, home, voice)
+            result = api.launch(category, data, voice=voice, name=name, **request)
             voice.summary(result)
     if as_json:
         print_json(result)

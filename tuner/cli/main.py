@@ -6,7 +6,19 @@ import sys
 
 import typer
 
-from tuner.cli import audit, data, launch, listing, report, resume, status, ui
+from tuner.cli import (
+    audit,
+    data,
+    launch,
+    listing,
+    predict,
+    promotion,
+    report,
+    resume,
+    serve,
+    status,
+    ui,
+)
 
 app = typer.Typer(
     name="tuner",
@@ -24,6 +36,11 @@ app.command("report")(report.report)
 app.command("compare")(report.compare)
 app.command("ui")(ui.ui)
 app.command("list")(listing.listing)
+app.command("promote")(promotion.promote)
+app.command("history")(promotion.history)
+app.command("retire")(promotion.retire)
+app.command("predict")(predict.predict)
+app.command("serve")(serve.serve)
 app.add_typer(data.app, name="data", help="Look at data before tuning on it.")
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import time
 from collections.abc import Sequence
 
 from methods.hyperparameter import Value
@@ -40,9 +39,3 @@ def parse_value(text: str) -> Value:
         except ValueError:
             continue
     return text
-
-
-def study_name(category: str) -> str:
-    """A name that sorts by time."""
-    plain = re.sub(r"[^A-Za-z0-9]+", "-", category).strip("-") or "study"
-    return f"{plain}-{time.strftime('%Y%m%d-%H%M%S')}"

@@ -22,12 +22,11 @@ def resume(
     not charged to the budget.
     """
     with explained(), only_json(as_json):
+        from tuner import api
         from tuner.cli.voice import make_voice
-        from tuner.job import resume as run
-        from tuner.study.home import Home
 
         voice = make_voice(to_error=as_json)
-        result = run(study, Home.here(), voice)
+        result = api.resume(study, voice=voice)
         voice.summary(result)
     if as_json:
         print_json(result)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
@@ -9,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 SHORT = 24
+WIDTH = 110
 
 
 def table_of(rows: Sequence[Mapping[str, Any]], title: str | None = None) -> Table:
@@ -39,7 +41,8 @@ def shown(value: object) -> str:
 
 
 def print_rows(rows: Sequence[Mapping[str, Any]], empty: str) -> None:
-    console = Console()
+    # A file or a pipe has no width of its own: tables would be squeezed into 80 columns.
+    console = Console(width=None if sys.stdout.isatty() else WIDTH)
     if not rows:
         console.print(empty)
         return

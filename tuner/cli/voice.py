@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from methods.registry import get_method
-from tuner.cli.tables import shown, table_of
+from tuner.cli.tables import WIDTH, shown, table_of
 from tuner.cli.view import LineView, LiveView
 from tuner.study.conductor import Conductor, Observer
 from tuner.study.ledger import Ledger
@@ -37,8 +37,7 @@ METRICS = {
 def make_voice(*, to_error: bool) -> ConsoleVoice:
     """A voice on standard output, or on standard error where that must hold JSON alone."""
     stream = sys.stderr if to_error else sys.stdout
-    # A file or a pipe has no width of its own: tables would be squeezed into 80 columns.
-    width = None if stream.isatty() else 110
+    width = None if stream.isatty() else WIDTH
     return ConsoleVoice(Console(file=stream, width=width, highlight=False))
 
 

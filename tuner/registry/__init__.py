@@ -6,10 +6,12 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from tuner.registry.export import Export, export_onnx, read_export
     from tuner.registry.package import (
         Package,
         PackagedDetector,
         PackageError,
+        calibrate,
         load_package,
         read_package,
         save_package,
@@ -18,28 +20,36 @@ if TYPE_CHECKING:
     from tuner.registry.threshold import Threshold, quantile_threshold
 
 _HOMES = {
+    "Export": "export",
     "Package": "package",
     "PackageError": "package",
     "PackagedDetector": "package",
     "RegisteredVersion": "register",
     "RegistryError": "register",
     "Threshold": "threshold",
+    "calibrate": "package",
+    "export_onnx": "export",
     "load_package": "package",
     "quantile_threshold": "threshold",
+    "read_export": "export",
     "read_package": "package",
     "register_winner": "register",
     "save_package": "package",
 }
 
 __all__ = [
+    "Export",
     "Package",
     "PackageError",
     "PackagedDetector",
     "RegisteredVersion",
     "RegistryError",
     "Threshold",
+    "calibrate",
+    "export_onnx",
     "load_package",
     "quantile_threshold",
+    "read_export",
     "read_package",
     "register_winner",
     "save_package",

@@ -44,6 +44,16 @@ def batches(
         yield np.stack([_one(entry, index, size, ceiling) for index, entry in part])
 
 
+def one_image(
+    content: bytes | NDArray[Any], size: tuple[int, int], ceiling: int
+) -> NDArray[np.uint8]:
+    """uint8 `[3, H, W]` of a file's content or of samples, decoded and resized as for training.
+
+    Raises OSError or ValueError where it is no image that can be read.
+    """
+    return to_uint8(decode(content, size).pixels, Depth(ceiling))
+
+
 def _split(images: NDArray[Any]) -> list[Any]:
     if images.ndim == 2:
         return [images]
@@ -68,7 +78,7 @@ def _one(entry: Any, index: int, size: tuple[int, int], ceiling: int) -> NDArray
             content = Path(entry).read_bytes()
         else:
             raise ValueError(f"is {type(entry).__name__}, but must be an array, a path or bytes")
-        return to_uint8(decode(content, size).pixels, Depth(ceiling))
+        return one_image(content, size, ceiling)
     except (OSError, ValueError) as error:
         raise ValueError(f"{name}: {error}") from error
 

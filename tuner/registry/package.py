@@ -6,19 +6,22 @@ import hashlib
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
-from methods.contract import Detector, unit
+from methods.contract import Detector, Scoring, unit
 from methods.hyperparameter import Value
+from methods.onepass import Judged, OnePass, OnePassDetector
 from methods.registry import get_method
+from methods.state import move
 from tuner.registry.intake import Images, batches
+from tuner.registry.threshold import Threshold, quantile_threshold
 
 FORMAT = 1
 WEIGHTS_FILE = "detector.safetensors"
@@ -26,6 +29,8 @@ PACKAGE_FILE = "package.json"
 FULL_SCALE = 65535
 
 _BATCH = 32
+# Of the threshold: more than float32 rounding in another order, less than any score tells.
+_HAIR = 1e-5
 
 
 class PackageError(ValueError):
@@ -55,11 +60,21 @@ class Package:
 
 
 class PackagedDetector:
-    """Takes images of any form and size; returns scores, heat maps and verdicts."""
+    """Takes images of any form and size; returns scores, heat maps and verdicts.
 
-    def __init__(self, package: Package, detector: Detector) -> None:
+    It works on `device`, in float32 whatever format training used: a threshold must mean the same
+    on every machine.
+    """
+
+    def __init__(
+        self, package: Package, detector: Detector, device: torch.device | None = None
+    ) -> None:
         self.package = package
+        self.device = device or torch.device("cpu")
+        if self.device.type != "cpu":
+            move(detector, self.device)
         self.detector = detector
+        self.one_pass = one_pass_of(detector, package.scoring)
 
     @property
     def localises(self) -> bool:
@@ -70,24 +85,57 @@ class PackagedDetector:
         """Judge images: arrays, file paths or bytes, one or a list, of any size.
 
         Returns `score` float64 `[B]` (higher is more anomalous), `verdict` bool `[B]` (the score
-        is above the threshold) and, where the detector localises, `map` float32 `[B, H, W]` at
-        the size of the package. Raises ValueError for what is no image; `tuner.registry.intake`
-        says what is.
+        is above the threshold), `threshold` and `false_positive_rate` (the rate that the threshold
+        was set for on held-out normals), both float64 `[B]` and the same for all, and, where the
+        detector localises, `map` float32 `[B, H, W]` at the size of the package. Raises ValueError
+        for what is no image; `tuner.registry.intake` says what is.
         """
-        package = self.package
-        scores, maps = [], []
-        with torch.no_grad():
-            for part in batches(images, package.size, package.ceiling, _BATCH):
-                batch = unit(torch.from_numpy(part))
-                scores.append(_on_cpu(self.detector.scores(batch, package.scoring)).double())
-                if self.localises:
-                    drawn = self.detector.maps(batch, package.scoring)  # type: ignore[attr-defined]
-                    maps.append(_on_cpu(drawn).float())
-        score = torch.cat(scores).numpy()
-        result = {"score": score, "verdict": score > package.threshold}
-        if maps:
-            result["map"] = torch.cat(maps).numpy()
-        return result
+        parts = [
+            self.judge(part)
+            for part in batches(images, self.package.size, self.package.ceiling, _BATCH)
+        ]
+        return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+    def judge(self, images: NDArray[np.uint8]) -> dict[str, NDArray[Any]]:
+        """`predict` for one batch that is prepared: uint8 `[B, 3, H, W]` at the package's size."""
+        with torch.inference_mode():
+            return self.verdicts(self.one_pass(self.tensor(images)))
+
+    def tensor(self, images: NDArray[np.uint8]) -> Tensor:
+        """What the network takes: float `[B, 3, H, W]` in [0, 1] on the device."""
+        return unit(torch.from_numpy(images).to(self.device))
+
+    def verdicts(self, judged: Judged) -> dict[str, NDArray[Any]]:
+        """What `predict` returns, of what the one pass returned."""
+        score = judged[0].detach().cpu().double().numpy()
+        found: dict[str, NDArray[Any]] = {
+            "score": score,
+            "verdict": score > self.package.threshold,
+            "threshold": np.full(len(score), self.package.threshold),
+            "false_positive_rate": np.full(len(score), self.package.false_positive_rate),
+        }
+        if len(judged) > 1:
+            found["map"] = judged[1].detach().cpu().float().numpy()
+        return found
+
+
+def calibrate(
+    detector: Detector,
+    scoring: Scoring,
+    held_out: NDArray[np.uint8],
+    false_positive_rate: float,
+) -> tuple[NDArray[np.float64], Threshold]:
+    """Scores `[V]` of held-out normals uint8 `[V, 3, H, W]`, and the threshold that they set.
+
+    The threshold is raised by a hair, so that rounding on another machine does not lift the
+    very image it was taken from above it. Raises ValueError as `quantile_threshold` does.
+    """
+    one_pass = one_pass_of(detector, scoring)
+    with torch.inference_mode():
+        parts = [one_pass(unit(part))[0] for part in torch.from_numpy(held_out).split(_BATCH)]
+    scores = torch.cat(parts).double().numpy()
+    found = quantile_threshold(scores, false_positive_rate)
+    return scores, replace(found, value=found.value + _HAIR * abs(found.value))
 
 
 def save_package(
@@ -146,11 +194,12 @@ def read_package(folder: Path) -> Package:
     return Package(**{name: content[name] for name in Package.__dataclass_fields__})
 
 
-def load_package(folder: Path) -> PackagedDetector:
-    """Rebuild the detector of a package on the CPU; no code of the package is run.
+def load_package(folder: Path, device: str = "auto") -> PackagedDetector:
+    """Rebuild the detector of a package; no code of the package is run.
 
-    Raises PackageError where files are missing, damaged, of another format, or made by a method
-    that is not installed.
+    `device` is `cpu`, `cuda`, or `auto`: the GPU where there is one. Raises
+    PackageError where files are missing, damaged, of another format, or made by a method that is
+    not installed.
     """
     from safetensors import SafetensorError
     from safetensors.torch import load
@@ -172,7 +221,30 @@ def load_package(folder: Path) -> PackagedDetector:
         raise PackageError(
             f"{folder} cannot be restored ({error}); it was made with: {made}"
         ) from error
-    return PackagedDetector(package, detector)
+    return PackagedDetector(package, detector, _device(device))
+
+
+def one_pass_of(detector: Detector, scoring: Scoring) -> OnePass:
+    """A detector as one pass; one that cannot be had so is asked for scores and maps apart."""
+    if isinstance(detector, OnePassDetector):
+        return detector.one_pass(scoring)
+
+    def judged(images: Tensor, _: Tensor) -> Judged:
+        scores = detector.scores(images, scoring)
+        if not hasattr(detector, "maps"):
+            return (scores,)
+        return scores, detector.maps(images, scoring)
+
+    return OnePass(nn.Module(), lambda images: images, judged, "the method offers no single pass")
+
+
+def _device(name: str) -> torch.device:
+    if name not in ("auto", "cpu", "cuda"):
+        raise ValueError(f"device is {name!r}, but must be auto, cpu or cuda")
+    there = torch.cuda.is_available()
+    if name == "cuda" and not there:
+        raise ValueError("device is cuda, but torch sees no GPU here; give cpu or auto")
+    return torch.device("cuda" if there and name != "cpu" else "cpu")
 
 
 def _read(folder: Path) -> dict[str, Any]:
@@ -183,9 +255,10 @@ def _read(folder: Path) -> dict[str, Any]:
         raise PackageError(f"{folder} holds no package: {error}") from error
     found = content.get("format") if isinstance(content, dict) else None
     if found != FORMAT:
+        made = content.get("versions", {}).get("tuner", "?") if isinstance(content, dict) else "?"
         raise PackageError(
-            f"{path} has format {found}, but this version of tuner reads format {FORMAT}; load it "
-            "with the version that made it"
+            f"{path} has format {found} (made by tuner {made}), but this version of tuner reads "
+            f"format {FORMAT}; load it with the version that made it, or launch its study again"
         )
     missing = {*Package.__dataclass_fields__, "weights_sha256"} - set(content)
     if missing:
@@ -206,7 +279,3 @@ def _plain(value: Any) -> Any:
     if hasattr(value, "item"):
         return value.item()
     raise TypeError(f"{type(value).__name__} cannot be kept in a package")
-
-
-def _on_cpu(tensor: Tensor) -> Tensor:
-    return tensor.detach().cpu()

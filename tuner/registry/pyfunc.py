@@ -21,7 +21,7 @@ class PyfuncDetector:
         self._packaged = packaged
 
     def predict(self, images: Any, params: dict[str, Any] | None = None) -> dict[str, Any]:
-        """`score` float64 `[B]`, `verdict` bool `[B]` and `map` float32 `[B, H, W]`."""
+        """`score`, `verdict`, `threshold`, `false_positive_rate` `[B]` and `map` `[B, H, W]`."""
         return self._packaged.predict(images)
 
     def get_raw_model(self) -> PackagedDetector:

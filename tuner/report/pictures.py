@@ -91,7 +91,7 @@ def suspicious_sheet(  # noqa: PLR0917
     if reconstructions is not None:
         columns.append(("reconstruction", as_pictures(reconstructions, "reconstructions")))
     if heat is not None:
-        columns.append(("heat map", _overlay(shown, heat, *_scale(heat))))
+        columns.append(("heat map", overlay(shown, heat, *heat_scale(heat))))
     count, height, width = shown.shape[:3]
     cell = cell_of(height, width)
     left, top = 0.45, HEAD_INCHES + 0.3
@@ -114,7 +114,7 @@ def suspicious_sheet(  # noqa: PLR0917
         _score(figure, (beside, middle), float(value), threshold, reach)
     if heat is not None:
         below = (left, top + cell[1] * count + 0.12)
-        _colours(figure, below, cell[0] * len(columns), _scale(heat))
+        _colours(figure, below, cell[0] * len(columns), heat_scale(heat))
     add_head(figure, "Most suspicious test images")
     add_foot(figure, f"threshold {threshold:.4g}, marked on each score", caption)
     save(figure, path)
@@ -138,7 +138,7 @@ def _score(
     axes.set_ylim(-0.5, 0.5)
 
 
-def _overlay(images: Array, heat: Array, low: float, high: float) -> Array:
+def overlay(images: Array, heat: Array, low: float, high: float) -> Array:
     """Heat over the grey image: the hotter, the less the image shows through."""
     from matplotlib import colormaps
 
@@ -149,7 +149,7 @@ def _overlay(images: Array, heat: Array, low: float, high: float) -> Array:
     return np.asarray(blended)
 
 
-def _scale(heat: Array) -> tuple[float, float]:
+def heat_scale(heat: Array) -> tuple[float, float]:
     """Shared ends of the colour scale; a few extreme pixels do not darken the rest."""
     low, high = (float(v) for v in np.quantile(heat, (0.02, 0.999)))
     return low, max(high, low + 1e-9)

@@ -9,6 +9,11 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from methods.hyperparameter import Value
+from tuner.study.home import Home
+
+# Streams of a study's seed.
+SPLIT_STREAM = 0x5B
+SYNTHETIC_STREAM = 0x5D
 
 
 class StudyConfig(BaseModel):
@@ -43,6 +48,7 @@ class StudyConfig(BaseModel):
     textures: str | None = None
     false_positive_rate: float = Field(default=0.05, gt=0, lt=1)
     keep: int = Field(default=3, ge=1)
+    export: bool = True
     storage: str | None = None
     tracking_uri: str | None = None
     address: str | None = None
@@ -56,3 +62,12 @@ class StudyConfig(BaseModel):
     @classmethod
     def read(cls, path: Path) -> StudyConfig:
         return cls.model_validate_json(path.read_text())
+
+
+def read_config(name: str, home: Home) -> StudyConfig:
+    """The configuration of a study. Raises ValueError listing the studies that exist."""
+    folder = home.study(name)
+    if not folder.config.is_file():
+        known = ", ".join(home.study_names()) or "none yet"
+        raise ValueError(f"no study is named {name!r} under {home.path}; there are: {known}")
+    return StudyConfig.read(folder.config)

@@ -76,6 +76,11 @@ class Home:
     def engine(self) -> Path:
         return self.path / "engine"
 
+    @property
+    def models(self) -> Path:
+        """Copies of packages from a registry that keeps its files elsewhere."""
+        return self.path / "models"
+
     def study(self, name: str) -> StudyFolder:
         return StudyFolder(self.path / "studies" / name)
 

@@ -18,15 +18,12 @@ from methods.registry import get_method
 from search_spaces.loader import load_search_space
 from tuner.data import Prepared, Split, load_textures, prepare, split
 from tuner.study.arrays import StudyArrays, pack_synthetic
-from tuner.study.config import StudyConfig
+from tuner.study.config import SPLIT_STREAM, SYNTHETIC_STREAM, StudyConfig
 from tuner.study.files import TrialFiles
 from tuner.study.home import Home, StudyFolder
 from tuner.study.ledger import Entry
 from tuner.study.plan import Layout, Machine, Plan, lay_out, measure
 from tuner.study.space import MethodSpace, build_space, families_of
-
-SPLIT_STREAM = 0x5B
-SYNTHETIC_STREAM = 0x5D
 
 DEFAULT_SIZES = {"cpu": 64, "gpu": 256}
 

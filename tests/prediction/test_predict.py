@@ -1,0 +1,144 @@
+"""Many images through a packaged model: in order, in bounded memory, the unreadable ones named."""
+
+from __future__ import annotations
+
+import csv
+import json
+import weakref
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from typer.testing import CliRunner
+
+import tuner
+from tests.registry.conftest import SIZE, write_toy
+from tests.registry.test_package import pictures, png
+from tuner.cli.main import app
+from tuner.data import DataError
+from tuner.prediction.places import Found, find
+from tuner.prediction.stream import AHEAD, Clock, Unreadable, judge_all
+from tuner.prediction.writing import count_all
+from tuner.registry import load_package
+
+
+@pytest.fixture
+def model(tmp_path) -> Path:
+    write_toy(tmp_path / "model", threshold=1.5)
+    return tmp_path / "model"
+
+
+@pytest.fixture
+def line(tmp_path) -> Path:
+    """Nine images of several sizes, one of them broken, in folders."""
+    root = tmp_path / "line"
+    for index in range(9):
+        folder = root / ("early" if index < 5 else "late")
+        folder.mkdir(parents=True, exist_ok=True)
+        pixels = pictures(1, SIZE if index % 2 else (50, 30), seed=index)[0]
+        (folder / f"{index}.png").write_bytes(png(pixels))
+    (root / "early" / "3.png").write_bytes(b"broken")
+    (root / "notes.txt").write_text("no image")
+    return root
+
+
+def test_verdicts_equal_those_of_the_model_in_order(model, line):
+    packaged = load_package(model)
+    clock = Clock()
+    found = list(judge_all(packaged, find([str(line)]), batch=2, threads=3, clock=clock))
+    names = [str(line / f"{'early' if i < 5 else 'late'}/{i}.png") for i in range(9)]
+    assert [each.name for each in found] == names
+    assert [type(each) is Unreadable for each in found] == [i == 3 for i in range(9)]
+    good = [each for each in found if not isinstance(each, Unreadable)]
+    expected = packaged.predict([each.name for each in good])
+    assert [each.score for each in good] == pytest.approx(list(expected["score"]), abs=1e-6)
+    assert [each.anomalous for each in good] == list(expected["verdict"])
+    assert np.stack([each.map for each in good]) == pytest.approx(expected["map"], abs=1e-6)
+    assert clock.images == 8
+    assert 0 < clock.network + clock.scoring + clock.waiting <= clock.total
+    assert [each.score for each in tuner.predict(str(model), names[0])] == [good[0].score]
+
+
+def test_a_long_stream_holds_a_few_batches_only(model):
+    packaged, alive, most, done = load_package(model), [], 0, 0
+    content = png(pictures(1)[0])
+
+    def images():
+        nonlocal most
+        for index in range(200):
+            most = max(most, index - done)
+            yield Found(str(index), lambda: content)
+
+    for each in judge_all(packaged, images(), batch=4, threads=2):
+        done += 1
+        alive = [ref for ref in (*alive, weakref.ref(each)) if ref() is not None]
+        assert len(alive) <= 4
+    assert done == 200 and most <= (AHEAD + 1) * 4
+
+
+def test_places(model, line, tmp_path):
+    assert len(find([str(line / "**" / "*.png")])) == 9
+    assert [image.name for image in find([str(line / "late"), str(line / "early" / "0.png")])] == [
+        *(str(line / "late" / f"{i}.png") for i in range(5, 9)),
+        str(line / "early" / "0.png"),
+    ]
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    for place in (str(tmp_path / "nowhere"), str(tmp_path / "*.gif"), str(empty)):
+        with pytest.raises(DataError):
+            find([place])
+    with pytest.raises(DataError, match="no image"):
+        find([])
+
+
+@pytest.mark.parametrize("kind", ["csv", "jsonl"])
+def test_the_command_writes_a_table_and_overlays(model, line, tmp_path, kind):
+    out = tmp_path / "out"
+    command = ["predict", str(model), str(line), "--out", str(out), "--format", kind, "--json"]
+    done = CliRunner().invoke(app, command)
+    assert done.exit_code == 1, done.output
+    said = json.loads(done.stdout)
+    assert (said["images"], len(said["unreadable"])) == (8, 1)
+    assert said["unreadable"][0]["name"].endswith("early/3.png") and "skipped" in done.stderr
+    text = (out / f"predictions.{kind}").read_text()
+    rows = (
+        list(csv.DictReader(text.splitlines()))
+        if kind == "csv"
+        else [json.loads(row) for row in text.splitlines()]
+    )
+    assert len(rows) == 8 and {str(row["threshold"]) for row in rows} == {"1.5"}
+    assert sum(str(row["anomalous"]) == "True" for row in rows) == said["anomalous"]
+    with Image.open(out / rows[-1]["overlay"]) as overlay:
+        assert min(overlay.size) >= 256 and overlay.width / overlay.height == SIZE[1] / SIZE[0]
+    assert not list(out.glob("*.part"))
+
+
+def test_a_stream_that_fails_leaves_no_table(model, line, tmp_path):
+    command = ["predict", str(model), str(line), "--out", str(tmp_path / "out"), "--batch", "0"]
+    done = CliRunner().invoke(app, command)
+    assert done.exit_code == 2 and "must be at least 1" in done.stderr
+    assert not list((tmp_path / "out").glob("predictions*"))
+
+
+def test_benchmark_measures_and_writes_nothing(model, line, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    good = str(line / "late")
+    done = CliRunner().invoke(app, ["predict", str(model), good, "--benchmark"])
+    assert done.exit_code == 0, done.output
+    assert "images per second" in done.stdout and "in the network" in done.stdout
+    assert not (tmp_path / "predictions").exists()
+
+
+def test_models_that_do_not_exist(home, tmp_path):
+    for name, reason in (
+        ("tile@champion", "there is no registry"),
+        ("tile/3", "there is no registry"),
+        ("nothing", "no model is called"),
+    ):
+        done = CliRunner().invoke(app, ["predict", name, str(tmp_path)])
+        assert done.exit_code == 2 and reason in done.stderr
+    write_toy(tmp_path / "m")
+    with pytest.raises(ValueError, match="device is 'tpu'"):
+        tuner.load(str(tmp_path / "m"), device="tpu")
+    assert count_all([]).images == 0

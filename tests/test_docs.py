@@ -1,0 +1,72 @@
+"""Every command that the pages of `docs/` show, in small."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from typer.testing import CliRunner
+
+from tests.conftest import TINY, textured, write_mvtec
+from tuner.cli.main import app
+
+DOCS = Path(__file__).parents[1] / "docs"
+# The tutorial goes first: other pages speak of its study.
+PAGES = ["tutorial.md", "data.md", "methods.md", "tracking.md"]
+LINK = re.compile(r"\]\(([\w./-]+\.md)\)")
+
+
+def commands(page: str) -> list[list[str]]:
+    text = (DOCS / page).read_text()
+    blocks = re.findall(r"^```sh\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+    lines = "\n".join(blocks).splitlines()
+    return [shlex.split(line, comments=True)[1:] for line in lines if line.startswith("tuner ")]
+
+
+def in_small(arguments: list[str]) -> list[str]:
+    """The same command on two tiny trials, past gates that so little training does not open."""
+    if arguments[0] == "launch":
+        place = arguments.index("--budget") + 1
+        arguments = [*arguments[:place], "2", *arguments[place + 1 :], "--engine", "local"]
+        own = {name.split("=")[0] for name in arguments if "=" in name}
+        pins = [TINY[i : i + 2] for i in range(0, len(TINY), 2)]
+        arguments += [word for pin in pins if pin[1].split("=")[0] not in own for word in pin]
+    if arguments[0] == "promote" and "--rollback" not in arguments:
+        arguments = [*arguments, "--force", "--reason", "a test"]
+    return arguments
+
+
+@pytest.fixture
+def workplace(tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    rng = np.random.default_rng(1)
+    for folder, count in (("normal", 14), ("unlabelled", 10)):
+        target = tmp_path / "lids" / folder
+        target.mkdir(parents=True)
+        for index in range(count):
+            defect = folder == "unlabelled" and index % 2 == 0
+            Image.fromarray(textured(rng, defect)).save(target / f"{index:03d}.png")
+    (write_mvtec(tmp_path / "parts") / "part").rename(tmp_path / "parts" / "lid")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_every_command_of_the_pages_works(workplace: Path) -> None:
+    runner = CliRunner()
+    seen = 0
+    for page in PAGES:
+        for arguments in commands(page):
+            done = runner.invoke(app, in_small(arguments))
+            assert done.exit_code == 0, (page, arguments, done.output)
+            seen += 1
+    assert seen > 15
+    assert (workplace / "verdicts").is_dir()
+
+
+def test_links_between_pages_lead_somewhere() -> None:
+    for page in DOCS.glob("*.md"):
+        for target in LINK.findall(page.read_text()):
+            assert (DOCS / target).is_file(), (page.name, target)

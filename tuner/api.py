@@ -1,0 +1,211 @@
+"""What `import tuner` offers, and what the commands call. Everything heavy is imported on use.
+
+State lies under `home`: a folder, by default `$TUNER_HOME` or `./tuner-runs`. `tracking_uri` is
+MLflow's store and registry, by default the SQLite one in that folder.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack
+
+if TYPE_CHECKING:
+    from methods.hyperparameter import Value
+    from tuner.job import Voice
+    from tuner.prediction.stream import Clock, Unreadable, Verdict
+    from tuner.promotion.promote import Promotion
+    from tuner.registry.package import PackagedDetector
+    from tuner.study.config import StudyConfig
+    from tuner.study.home import Home
+
+Place = str | Path
+
+
+class Options(TypedDict, total=False):
+    """Options of a study beside its category and data; `tuner launch --help` says what each is."""
+
+    name: str | None
+    methods: Sequence[str]
+    space: str | None
+    budget: str
+    criterion: str
+    objective: Literal["single", "pareto"]
+    second_criterion: str
+    seed: int
+    size: tuple[int, int] | None
+    held_out: float
+    rungs: int
+    reduction: int
+    random_trials: int
+    early_stopping: bool
+    parallel: int | None
+    workers_per_trial: int
+    cpus_per_worker: float | None
+    gpus_per_worker: float | None
+    engine: Literal["ray", "local"]
+    trainer: Literal["auto", "workers", "inline"]
+    precision: Literal["auto", "float32", "bfloat16"]
+    pins: Mapping[str, Value]
+    textures: str | None
+    false_positive_rate: float
+    keep: int
+    export: bool
+    storage: str | None
+    tracking_uri: str | None
+    address: str | None
+
+
+def launch(
+    category: str | None = None,
+    data: Place = "demo",
+    *,
+    home: Place | None = None,
+    voice: Voice | None = None,
+    **options: Unpack[Options],
+) -> dict[str, Any]:
+    """Search, select without labels, register the winner as challenger; returns the summary.
+
+    `data` is `demo`, a folder, or `s3://bucket/prefix`; `category` is needed where it holds
+    several. Raises ValueError for anything wrong with the request or the data, and what
+    `tuner.job.launch` raises.
+
+        summary = tuner.launch("tile", budget="50", seed=1)
+        summary["winner"]["hyperparameters"]
+    """
+    from tuner.job import launch as run
+
+    return run(configure(category, data, **options), home_at(home), voice)
+
+
+def configure(
+    category: str | None = None, data: Place = "demo", **options: Unpack[Options]
+) -> StudyConfig:
+    """The configuration that `launch` runs, checked. A study without a name gets one of the time.
+
+    Raises ValueError.
+    """
+    from tuner.job import pick_category, study_name
+    from tuner.study.config import StudyConfig
+
+    category = pick_category(str(data), category)
+    given: dict[str, Any] = {**options}
+    given["name"] = given.get("name") or study_name(category)
+    return StudyConfig(category=category, data=str(data), **given)
+
+
+def resume(study: str, *, home: Place | None = None, voice: Voice | None = None) -> dict[str, Any]:
+    """Go on with a study that was stopped or killed; returns the summary."""
+    from tuner.job import resume as run
+
+    return run(study, home_at(home), voice)
+
+
+def audit(study: str, *, home: Place | None = None) -> dict[str, Any] | None:
+    """Open the labels of a study's data and measure its winner; None where there are none.
+
+    The only call that reads labels. It changes nothing in the study.
+    """
+    from tuner.job import audit as run
+
+    return run(study, home_at(home))
+
+
+def load(
+    model: str,
+    *,
+    home: Place | None = None,
+    tracking_uri: str | None = None,
+    device: str = "auto",
+) -> PackagedDetector:
+    """A packaged model, ready to judge images: arrays, file paths or bytes, of any size.
+
+    `model` is `CATEGORY@champion`, `CATEGORY@challenger`, `CATEGORY/3`, a study's name, or the
+    folder of a package. `device` is `cpu`, `cuda`, or `auto`. Loading runs no code of the model.
+    Raises LookupError, RegistryError and PackageError.
+
+        model = tuner.load("tile@champion")
+        found = model.predict("part.png")
+        found["score"], found["verdict"], found["map"], found["threshold"]
+    """
+    from tuner.registry.locate import locate
+    from tuner.registry.package import load_package
+
+    there = home_at(home)
+    return load_package(locate(model, there, registry_at(there, tracking_uri)).folder, device)
+
+
+def predict(
+    model: str | PackagedDetector,
+    images: str | Sequence[str],
+    *,
+    home: Place | None = None,
+    tracking_uri: str | None = None,
+    device: str = "auto",
+    batch: int = 32,
+    clock: Clock | None = None,
+) -> Iterator[Verdict | Unreadable]:
+    """Judge images as a stream: files, folders, globs or `s3://` prefixes, in bounded memory.
+
+    Yields a `Verdict` an image, or an `Unreadable` for one that cannot be read. `clock` is told
+    where the time goes. Raises DataError for a place that holds no image, and as `load`.
+
+        for found in tuner.predict("tile@champion", "line/*.png"):
+            ...
+    """
+    from tuner.prediction.places import find
+    from tuner.prediction.stream import judge_all
+
+    if isinstance(model, str):
+        model = load(model, home=home, tracking_uri=tracking_uri, device=device)
+    places = [images] if isinstance(images, str) else list(images)
+    return judge_all(model, find(places), batch=batch, clock=clock)
+
+
+def promote(
+    category: str,
+    version: int | None = None,
+    *,
+    accept_data: bool = False,
+    require: Sequence[str] = (),
+    require_card: bool = False,
+    force: bool = False,
+    reason: str = "",
+    rollback: bool = False,
+    home: Place | None = None,
+    tracking_uri: str | None = None,
+) -> Promotion:
+    """Make the challenger, or `version`, the champion, if it passes every gate without labels.
+
+    `accept_data` takes a champion of other images; `require` adds audited figures such as
+    `image_auroc>=0.95`; `require_card` refuses a study without a reliability card; `force` needs a
+    `reason`, and both are recorded. `rollback` returns to the previous champion instead. Raises
+    PromotionRefused with the gates that are shut, and as `load`.
+    """
+    from tuner.promotion.promote import Terms, roll_back
+    from tuner.promotion.promote import promote as run
+
+    there = home_at(home)
+    uri = registry_at(there, tracking_uri)
+    if rollback:
+        if version is not None or force or accept_data or require or require_card:
+            raise ValueError(
+                "a rollback returns to the previous champion; it takes no version and no gates"
+            )
+        return roll_back(category, uri, there, reason)
+    terms = Terms(accept_data, tuple(require), require_card, force, reason)
+    return run(category, version, uri, there, terms)
+
+
+def home_at(home: Place | None) -> Home:
+    """Where state lies."""
+    from tuner.study.home import Home
+
+    return Home.here() if home is None else Home(Path(home).absolute())
+
+
+def registry_at(home: Home, tracking_uri: str | None) -> str:
+    """MLflow's registry."""
+    from tuner.tracking.store import default_uri
+
+    return tracking_uri or default_uri(home.path)

@@ -1,0 +1,141 @@
+"""MLflow's own scoring server for a packaged model: started, checked, and stopped as a whole."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tuner.registry.package import load_package
+from tuner.registry.register import save_model
+
+START_SECONDS = 120.0
+STOP_SECONDS = 15.0
+
+
+class ServerFailed(RuntimeError):
+    """The server did not start, or does not answer as it should."""
+
+
+@dataclass(frozen=True)
+class Served:
+    """A server that has answered: where it is, what it said of one grey image, its process."""
+
+    url: str
+    answer: dict[str, Any]
+    process: subprocess.Popen[bytes]
+
+
+@contextmanager
+def serving(folder: Path, host: str = "127.0.0.1", port: int = 5001) -> Iterator[Served]:
+    """Serve the package in `folder` until the block ends, which ends every process of the server.
+
+    It is checked first: `/ping` answers, and `/invocations` judges one grey image. Requests are
+    JSON, `{"inputs": [...]}` with uint8 `[B, H, W, 3]` of any size. `port` 0 takes a free one.
+    Raises ServerFailed with the server's own last words.
+    """
+    port = port or _free(host)
+    if _taken(host, port):
+        raise ServerFailed(f"port {port} of {host} is in use; choose another one by --port")
+    packaged = load_package(folder, "cpu")
+    with tempfile.TemporaryDirectory(prefix="tuner-serve-") as scratch:
+        model, log = Path(scratch) / "model", Path(scratch) / "server.log"
+        save_model(folder, model, packaged)
+        command = [sys.executable, "-m", "mlflow", "models", "serve", "--model-uri", str(model)]
+        command += ["--env-manager", "local", "--host", host, "--port", str(port)]
+        with log.open("wb") as words:
+            process = subprocess.Popen(
+                command,
+                stdout=words,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+                env=_environment(),
+            )
+        try:
+            url = f"http://{host}:{port}"
+            _wait(process, url, log)
+            yield Served(url, _one_image(url, log), process)
+        finally:
+            _end(process)
+
+
+def _environment() -> dict[str, str]:
+    # MLflow starts uvicorn by name, which an environment that is not activated does not find.
+    path = os.pathsep.join((str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)))
+    return {**os.environ, "PATH": path, "MLFLOW_DISABLE_TELEMETRY": "true"}
+
+
+def _wait(process: subprocess.Popen[bytes], url: str, log: Path) -> None:
+    deadline = time.monotonic() + START_SECONDS
+    while time.monotonic() < deadline:
+        if process.poll() is not None:
+            raise ServerFailed(f"the server ended at once: {_last_words(log)}")
+        with contextlib.suppress(OSError), urllib.request.urlopen(f"{url}/ping", timeout=5):
+            return
+        time.sleep(0.2)
+    raise ServerFailed(f"the server does not answer {url}/ping: {_last_words(log)}")
+
+
+def _one_image(url: str, log: Path) -> dict[str, Any]:
+    request = urllib.request.Request(
+        f"{url}/invocations",
+        json.dumps({"inputs": [[[[128, 128, 128]] * 16] * 16]}).encode(),
+        {"Content-Type": "application/json"},
+    )
+    try:
+        with urllib.request.urlopen(request, timeout=60) as reply:
+            answer = json.load(reply)["predictions"]
+    except (OSError, ValueError, KeyError) as error:
+        raise ServerFailed(
+            f"the server does not judge an image ({error}): {_last_words(log)}"
+        ) from error
+    return dict(answer)
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """End the server and whatever it started: they share a process group of their own."""
+    for sign in (signal.SIGTERM, signal.SIGKILL):
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, sign)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(STOP_SECONDS)
+            if sign == signal.SIGTERM and _group_alive(process.pid):
+                continue
+            return
+
+
+def _group_alive(group: int) -> bool:
+    try:
+        os.killpg(group, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def _last_words(log: Path) -> str:
+    lines = log.read_text(errors="replace").splitlines() if log.is_file() else []
+    return " / ".join(line.strip() for line in lines[-3:]) or "it said nothing"
+
+
+def _free(host: str) -> int:
+    with socket.socket() as probe:
+        probe.bind((host, 0))
+        return int(probe.getsockname()[1])
+
+
+def _taken(host: str, port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex((host, port)) == 0

@@ -1,0 +1,140 @@
+"""What is kept of a stream of verdicts: a table, and heat maps over the images."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import IO, Literal
+
+import numpy as np
+
+from tuner.prediction.stream import Unreadable, Verdict
+
+Format = Literal["csv", "jsonl"]
+COLUMNS = ("image", "score", "anomalous", "threshold", "false_positive_rate", "overlay")
+OVERLAYS = "overlays"
+
+_SHORTEST = 256
+
+
+@dataclass(frozen=True)
+class Written:
+    """What a folder of predictions holds."""
+
+    table: Path | None
+    overlays: Path | None
+    images: int
+    anomalous: int
+    unreadable: tuple[Unreadable, ...]
+
+    def as_dict(self) -> dict[str, object]:
+        return {
+            "table": None if self.table is None else str(self.table),
+            "overlays": None if self.overlays is None else str(self.overlays),
+            "images": self.images,
+            "anomalous": self.anomalous,
+            "unreadable": [vars(image) for image in self.unreadable],
+        }
+
+
+def write_all(
+    verdicts: Iterable[Verdict | Unreadable], folder: Path, kind: Format, overlays: bool
+) -> Written:
+    """Write `predictions.csv` or `.jsonl` and `overlays/NNNNNN-NAME.png`, one image after another.
+
+    The table is complete or absent: it is renamed into place at the end. In an overlay the colours
+    run from the background to the highest pixel of the first image's map: the same scale for
+    all of a run, so that pictures can be compared. Raises ValueError for a format that is unknown.
+    """
+    if kind not in ("csv", "jsonl"):
+        raise ValueError(f"format is {kind!r}, but must be csv or jsonl")
+    target = folder / OVERLAYS if overlays else None
+    (target or folder).mkdir(parents=True, exist_ok=True)
+    table = folder / f"predictions.{kind}"
+    painter, unreadable = _Painter(target), list[Unreadable]()
+    images = anomalous = 0
+    with _aside(table) as file:
+        writer = csv.DictWriter(file, COLUMNS)
+        if kind == "csv":
+            writer.writeheader()
+        for verdict in verdicts:
+            if isinstance(verdict, Unreadable):
+                unreadable.append(verdict)
+                continue
+            row = _row(verdict, painter.paint(verdict, images))
+            if kind == "csv":
+                writer.writerow(row)
+            else:
+                file.write(json.dumps(row, ensure_ascii=False) + "\n")
+            images += 1
+            anomalous += verdict.anomalous
+    return Written(table, target, images, anomalous, tuple(unreadable))
+
+
+def count_all(verdicts: Iterable[Verdict | Unreadable]) -> Written:
+    """Go through a stream and write nothing."""
+    unreadable = list[Unreadable]()
+    images = anomalous = 0
+    for verdict in verdicts:
+        if isinstance(verdict, Unreadable):
+            unreadable.append(verdict)
+            continue
+        images += 1
+        anomalous += verdict.anomalous
+    return Written(None, None, images, anomalous, tuple(unreadable))
+
+
+def _row(verdict: Verdict, overlay: str) -> dict[str, object]:
+    return {
+        "image": verdict.name,
+        "score": verdict.score,
+        "anomalous": verdict.anomalous,
+        "threshold": verdict.threshold,
+        "false_positive_rate": verdict.false_positive_rate,
+        "overlay": overlay,
+    }
+
+
+class _Painter:
+    """Draws overlays, all on the scale of the first one."""
+
+    def __init__(self, folder: Path | None) -> None:
+        self._folder = folder
+        self._scale: tuple[float, float] | None = None
+
+    def paint(self, verdict: Verdict, number: int) -> str:
+        """The overlay's path below the folder of predictions; empty where none is drawn."""
+        if self._folder is None or verdict.map is None:
+            return ""
+        from PIL import Image
+
+        from tuner.report.pictures import heat_scale, overlay
+
+        heat = verdict.map[None]
+        if self._scale is None:
+            self._scale = heat_scale(heat)
+        image = verdict.image.transpose(1, 2, 0)[None] / 255.0
+        drawn = overlay(image, heat, *self._scale)[0]
+        picture = Image.fromarray(np.rint(drawn.clip(0, 1) * 255).astype(np.uint8))
+        factor = -(-_SHORTEST // min(picture.size))
+        if factor > 1:
+            picture = picture.resize((picture.width * factor, picture.height * factor))
+        name = f"{number:06d}-{PurePosixPath(verdict.name).stem}.png"
+        picture.save(self._folder / name)
+        return f"{OVERLAYS}/{name}"
+
+
+@contextmanager
+def _aside(path: Path) -> Iterator[IO[str]]:
+    draft = path.with_name(path.name + ".part")
+    try:
+        with draft.open("w", newline="", encoding="utf-8") as file:
+            yield file
+    except BaseException:
+        draft.unlink(missing_ok=True)
+        raise
+    draft.replace(path)

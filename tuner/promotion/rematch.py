@@ -1,0 +1,220 @@
+"""Challenger and champion judged afresh, on the same images, by the same criterion."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from methods.contract import stream_seed
+from methods.criteria.contract import Criterion, Evidence
+from methods.criteria.defects import SyntheticSet, build_synthetic
+from methods.criteria.registry import get_criterion
+from methods.registry import get_method
+from tuner.data import prepare, split
+from tuner.registry.package import Package, PackagedDetector
+from tuner.study.config import SPLIT_STREAM, SYNTHETIC_STREAM, StudyConfig
+from tuner.study.home import Home
+
+# Fallback where the study's own criterion cannot compare detectors with scores in unlike units.
+COMPARABLE = "synthetic_validation"
+REPEATS = 200
+CONFIDENCE = 1.645
+BOOTSTRAP_STREAM = 0x9C
+
+
+@dataclass(frozen=True)
+class Rematch:
+    """What came of it. Values are as the criterion gives them; `gain` is positive where the
+    challenger is better, and counts where it exceeds `noise`."""
+
+    criterion: str
+    challenger: float
+    champion: float | None
+    gain: float
+    noise: float
+    noise_from: str
+    images: int
+    flagged: int
+    held_out: int
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Batch:
+    """The challenger's images: held-out normals, unlabelled ones, and those with pasted defects.
+
+    All uint8 `[., 3, H, W]` at the larger of the two detectors' sizes, so that each resizes for
+    itself and neither sees images that were enlarged from the other's.
+    """
+
+    held_out: np.ndarray
+    test: np.ndarray
+    synthetic: SyntheticSet
+
+    def __len__(self) -> int:
+        return len(self.held_out) + len(self.test) + len(self.synthetic.images)
+
+
+def gather(config: StudyConfig, home: Home, challenger: Package, champion: Package | None) -> Batch:
+    """The images of the challenger's study, from the cache or from where they lie.
+
+    No defect is pasted that either detector was trained on. Raises ValueError where the images
+    are gone or have changed since the challenger was tuned.
+    """
+    packages = [challenger] if champion is None else [challenger, champion]
+    size = tuple(max(sides) for sides in zip(*(p.size for p in packages), strict=True))
+    prepared = prepare(config.data, config.category, (size[0], size[1]), home.cache)
+    if prepared.fingerprint != challenger.fingerprint:
+        raise ValueError(
+            f"the images of {config.data} have changed since the challenger was tuned (fingerprint "
+            f"{prepared.fingerprint[:12]}, was {challenger.fingerprint[:12]}); launch a new study"
+        )
+    parts = split(prepared, stream_seed(config.seed, SPLIT_STREAM) % 2**32, config.held_out)
+    families = (get_method(p.method).families(p.hyperparameters) for p in packages)
+    synthetic = build_synthetic(
+        torch.from_numpy(parts.held_out),
+        torch.from_numpy(parts.test),
+        torch.Generator().manual_seed(stream_seed(config.seed, SYNTHETIC_STREAM)),
+        exclude=frozenset[str]().union(*families),
+    )
+    return Batch(parts.held_out, parts.test, synthetic)
+
+
+def rematch(
+    batch: Batch,
+    challenger: PackagedDetector,
+    champion: PackagedDetector | None,
+    config: StudyConfig,
+    card: Mapping[str, Any],
+) -> Rematch:
+    """Judge both by the study's criterion, or by synthetic validation where that one cannot.
+
+    A criterion can, if it looks at scores and does not change with their unit. Seed noise is what
+    95 of 100 draws of the same images stay below (a one-sided bound from the spread of the paired
+    difference, the images drawn again with replacement and their defects with them), or twice the
+    spread over training seeds where the study's reliability card has one that is larger.
+    """
+    rivals = [challenger] if champion is None else [champion, challenger]
+    scores = torch.stack([torch.from_numpy(_scores(rival, batch)) for rival in rivals])
+    evidence = _evidence(scores, batch)
+    judge, note = _comparable(config.criterion, evidence)
+    values = _oriented(judge, evidence)
+    held_out = evidence.held_out_scores[-1].numpy()
+    sign = 1.0 if judge.direction == "maximize" else -1.0
+    noise, noise_from = 0.0, ""
+    if champion is not None:
+        noise, noise_from = _noise(judge, evidence, card, config.seed)
+    return Rematch(
+        criterion=judge.name,
+        challenger=sign * float(values[-1]),
+        champion=None if champion is None else sign * float(values[0]),
+        gain=float(values[-1] - values[0]),
+        noise=noise,
+        noise_from=noise_from,
+        images=len(batch),
+        flagged=int((held_out > challenger.package.threshold).sum()),
+        held_out=len(held_out),
+        note=note,
+    )
+
+
+def _scores(rival: PackagedDetector, batch: Batch) -> np.ndarray:
+    """Of held-out, unlabelled and defaced images, in this order: float64 `[V + M + Q]`."""
+    images = np.concatenate((batch.held_out, batch.test, batch.synthetic.images.numpy()))
+    return rival.predict(images.transpose(0, 2, 3, 1))["score"]
+
+
+def _evidence(scores: Tensor, batch: Batch) -> Evidence:
+    parts = scores.split([len(batch.held_out), len(batch.test), len(batch.synthetic.images)], 1)
+    nothing = torch.empty(0, 0)
+    return Evidence(
+        test_scores=parts[1],
+        held_out_scores=parts[0],
+        synthetic_scores=parts[2],
+        synthetic_on_test=batch.synthetic.on_test,
+        synthetic_base=batch.synthetic.base,
+        synthetic_family=batch.synthetic.family,
+        families=batch.synthetic.families,
+        train_embeddings=nothing,
+        corrupted_embeddings=nothing,
+        test_embeddings=nothing,
+    )
+
+
+def _comparable(name: str, evidence: Evidence) -> tuple[Criterion, str]:
+    """The criterion to compare by, and what must be said where it is not the study's own."""
+    wanted = get_criterion(name)
+    if wanted.sees_scoring and "scale" in wanted.invariances:
+        try:
+            if bool(torch.isfinite(wanted.evaluate(evidence)).all()):
+                return wanted, ""
+        except (RuntimeError, ValueError, IndexError):
+            pass  # it looks at embeddings, and those of two methods have nothing in common
+    return get_criterion(COMPARABLE), f"; {name}, which led the study, cannot compare two detectors"
+
+
+def _oriented(criterion: Criterion, evidence: Evidence) -> Tensor:
+    """One value a detector, larger is better."""
+    values = criterion.evaluate(evidence).double()
+    return values if criterion.direction == "maximize" else -values
+
+
+def _noise(
+    criterion: Criterion, evidence: Evidence, card: Mapping[str, Any], seed: int
+) -> tuple[float, str]:
+    generator = torch.Generator().manual_seed(stream_seed(seed, BOOTSTRAP_STREAM))
+    draw = partial(_resampled, evidence, generator)
+    values = torch.stack([_oriented(criterion, draw()) for _ in range(REPEATS)])
+    gains = values[:, 1] - values[:, 0]
+    drawn = CONFIDENCE * float(gains[torch.isfinite(gains)].std())
+    spread = _spread(card, criterion.name)
+    if spread is not None and 2 * spread > drawn:
+        return 2 * spread, "twice the spread over training seeds of the reliability card"
+    if not math.isfinite(drawn):
+        return math.inf, "too few images to tell"
+    return drawn, f"95 % bound over {REPEATS} redraws of the images"
+
+
+def _resampled(evidence: Evidence, generator: torch.Generator) -> Evidence:
+    """The images drawn again with replacement; each takes the defects pasted on it along."""
+    chosen, bases, scores = [], [], {}
+    for on_test in (False, True):
+        own = evidence.test_scores if on_test else evidence.held_out_scores
+        drawn = torch.randint(own.shape[1], (own.shape[1],), generator=generator)
+        scores[on_test] = own[:, drawn]
+        pairs = (drawn[:, None] == evidence.synthetic_base) & (
+            evidence.synthetic_on_test == on_test
+        )
+        base, synthetic = pairs.nonzero(as_tuple=True)
+        bases.append(base)
+        chosen.append(synthetic)
+    index = torch.cat(chosen)
+    return Evidence(
+        test_scores=scores[True],
+        held_out_scores=scores[False],
+        synthetic_scores=evidence.synthetic_scores[:, index],
+        synthetic_on_test=evidence.synthetic_on_test[index],
+        synthetic_base=torch.cat(bases),
+        synthetic_family=evidence.synthetic_family[index],
+        families=evidence.families,
+        train_embeddings=evidence.train_embeddings,
+        corrupted_embeddings=evidence.corrupted_embeddings,
+        test_embeddings=evidence.test_embeddings,
+    )
+
+
+def _spread(card: Mapping[str, Any], criterion: str) -> float | None:
+    """The spread over seeds that a reliability card gives for a criterion, if it gives one."""
+    spread = card.get("seed_spread")
+    if isinstance(spread, Mapping):
+        spread = spread.get(criterion)
+    if isinstance(spread, int | float) and math.isfinite(spread):
+        return float(spread)
+    return None

@@ -1,0 +1,54 @@
+"""From what a person calls a model to the folder of its package."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from tuner.registry.package import PACKAGE_FILE
+from tuner.study.home import Home
+
+
+@dataclass(frozen=True)
+class Located:
+    """A package on this machine, and what it is: `tile version 3`, or `study NAME`."""
+
+    folder: Path
+    what: str
+
+
+def locate(model: str, home: Home, uri: str) -> Located:
+    """Find a model: `CATEGORY@champion`, `CATEGORY@challenger`, `CATEGORY/3`, a study's name, or a
+    folder that holds a package.
+
+    The registry is asked only where the name says so. Raises LookupError for one that does not
+    exist, RegistryError where the registry is away or has lost the files.
+    """
+    if (Path(model) / PACKAGE_FILE).is_file():
+        return Located(Path(model), f"package {model}")
+    match = re.fullmatch(r"(.+)@([A-Za-z][\w-]*)|(.+)/(\d+)", model)
+    if match is None:
+        return _study(model, home)
+    from tuner.registry.versions import by_number, demanded, fetch, speaking_to
+
+    with speaking_to(uri) as client:
+        if match[2]:
+            version = demanded(client, match[1], match[2])
+        else:
+            version = by_number(client, match[3], int(match[4]))
+        folder = fetch(client, uri, version, home.models)
+    return Located(folder, f"{version.name} version {version.number}")
+
+
+def _study(name: str, home: Home) -> Located:
+    if name in home.study_names():
+        folder = home.study(name).package
+        if (folder / PACKAGE_FILE).is_file():
+            return Located(folder, f"the winner of study {name}")
+        raise LookupError(f"study {name} has no winner yet; end it first by: tuner resume {name}")
+    known = ", ".join(home.study_names()[-5:]) or "none yet"
+    raise LookupError(
+        f"no model is called {name!r}; give CATEGORY@champion, CATEGORY@challenger, CATEGORY/3, or "
+        f"a study under {home.path} (the last ones: {known})"
+    )

@@ -1,0 +1,163 @@
+"""Versions of registered models: looking them up, and getting their packages."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tuner.registry.package import PACKAGE_FILE
+from tuner.registry.register import CHALLENGER, PACKAGE_TAG, RegistryError, model_name
+from tuner.tracking.store import error_code, make_client, sqlite_path
+
+CHAMPION = "champion"
+RETIRED_TAG = "tuner.retired"
+
+
+@dataclass(frozen=True)
+class Version:
+    """One version of a category's registered model."""
+
+    name: str
+    number: int
+    tags: Mapping[str, str] = field(repr=False)
+    run: str = ""
+
+    @property
+    def study(self) -> str:
+        return self.tags.get("tuner.study", "")
+
+    @property
+    def retired(self) -> str | None:
+        """Why it was withdrawn; None where it was not."""
+        return self.tags.get(RETIRED_TAG)
+
+
+@contextmanager
+def speaking_to(uri: str) -> Iterator[Any]:
+    """A client of a registry; whatever goes wrong with the store is a RegistryError.
+
+    Raises RegistryError, too, where an SQLite registry does not exist: asking must not make one.
+    """
+    path = sqlite_path(uri)
+    if path is not None and not path.is_file():
+        raise RegistryError(
+            f"there is no registry at {path}; launch a study first, or give the one that holds the "
+            "model by --tracking-uri"
+        )
+    try:
+        yield make_client(uri)
+    except (RegistryError, ValueError, LookupError):
+        raise
+    except Exception as error:
+        if not type(error).__module__.startswith(("mlflow", "sqlalchemy", "requests", "urllib3")):
+            raise
+        text = (str(error).splitlines() or [""])[0][:300]
+        raise RegistryError(
+            f"the registry {uri} is away or refuses ({type(error).__name__}: {text}); nothing was "
+            "changed by this call that `tuner history` does not show"
+        ) from error
+
+
+def by_number(client: Any, category: str, number: int) -> Version:
+    """Raises LookupError listing the versions there are."""
+    name = model_name(category)
+    try:
+        return _version(client.get_model_version(name, str(number)))
+    except Exception as error:
+        if error_code(error) not in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+            raise
+    there = sorted(version.number for version in all_versions(client, category))
+    if not there:
+        raise LookupError(_unknown(client, category))
+    raise LookupError(f"{category} has no version {number}; there are: {_listed(there)}")
+
+
+def by_alias(client: Any, category: str, alias: str) -> Version | None:
+    """The version that an alias points at; None where it points at none.
+
+    Raises LookupError for a category without a model.
+    """
+    return _pointed(client, category).get(alias)
+
+
+def _pointed(client: Any, category: str) -> dict[str, Version]:
+    name = model_name(category)
+    try:
+        model = client.get_registered_model(name)
+    except Exception as error:
+        if error_code(error) != "RESOURCE_DOES_NOT_EXIST":
+            raise
+        raise LookupError(_unknown(client, category)) from None
+    return {
+        alias: _version(client.get_model_version(name, str(number)))
+        for alias, number in model.aliases.items()
+    }
+
+
+def all_versions(client: Any, category: str) -> list[Version]:
+    """Every version of ours, oldest first."""
+    found = client.search_model_versions(f"name='{model_name(category)}'")
+    ours = [_version(version) for version in found if PACKAGE_TAG in version.tags]
+    return sorted(ours, key=lambda version: version.number)
+
+
+def demanded(client: Any, category: str, alias: str) -> Version:
+    """`by_alias`, where a version must be there. Raises LookupError."""
+    found = by_alias(client, category, alias)
+    if found is not None:
+        return found
+    cure = {
+        CHAMPION: f"make one by: tuner promote {category}",
+        CHALLENGER: "launch a study, or name a version",
+    }.get(alias, "see: tuner history " + category)
+    raise LookupError(f"{category} has no {alias}; {cure}")
+
+
+def fetch(client: Any, uri: str, version: Version, models: Path) -> Path:
+    """The folder of a version's package: where the registry keeps it, or a copy below `models`.
+
+    Raises RegistryError where the files are gone.
+    """
+    source = client.get_model_version_download_uri(version.name, str(version.number))
+    local = Path(source.removeprefix("file://"))
+    if not local.is_absolute():
+        label = hashlib.blake2b(f"{uri} {source}".encode(), digest_size=8).hexdigest()
+        local = models / f"{version.name}-{version.number}-{label}"
+        if not local.is_dir():
+            _download(source, uri, local)
+    found = sorted(local.rglob(PACKAGE_FILE)) if local.is_dir() else []
+    if not found:
+        raise RegistryError(
+            f"version {version.number} of {version.name} has lost its files: there is no "
+            f"{PACKAGE_FILE} under {source}"
+        )
+    return found[0].parent
+
+
+def _download(source: str, uri: str, target: Path) -> None:
+    from mlflow.artifacts import download_artifacts
+
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=target.parent) as scratch:
+        found = download_artifacts(artifact_uri=source, dst_path=scratch, tracking_uri=uri)
+        if not target.is_dir():
+            shutil.move(found, target)
+
+
+def _version(raw: Any) -> Version:
+    return Version(raw.name, int(raw.version), dict(raw.tags), raw.run_id or "")
+
+
+def _unknown(client: Any, category: str) -> str:
+    names = sorted(model.name for model in client.search_registered_models())
+    return f"no model of {category!r} is registered; there are: {', '.join(names) or 'none yet'}"
+
+
+def _listed(numbers: list[int]) -> str:
+    return ", ".join(map(str, numbers))
