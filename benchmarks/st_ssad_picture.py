@@ -61,6 +61,9 @@ def _learned(
     ends = [min(t[keys[0]] for t in tasks), max(t[keys[0]] for t in tasks)]
     axes.plot(ends, ends, ":", color="grey", label="as true")
     axes.set(xscale="log", yscale="log", xlabel="true", ylabel="learned")
+    true = sorted({t[keys[0]] for t in tasks})
+    axes.set_xticks(true, [f"{value:g}" for value in true])
+    axes.set_xticks([], minor=True)
     axes.legend(fontsize=8)
 
 
@@ -86,7 +89,7 @@ def _ways(axes: Axes, tasks: Sequence[Record], cells: Mapping[str, Record]) -> N
                 axes.plot(*zip(*way, strict=True), color=colour, lw=2.5 if chosen else 0.7)
         axes.axhline(task["size"], color=colour, ls=":", lw=1)
     axes.set(yscale="log", xlabel="training step", ylabel="size")
-    axes.set_title("ways of the size (bold: chosen; dotted: true)")
+    axes.set_title("ways of the size\n(bold: chosen, dotted: true)")
 
 
 def _images(grid: np.ndarray, tasks: Sequence[Record], examples: Examples) -> None:
