@@ -11,7 +11,6 @@ from collections.abc import Mapping
 
 import numpy as np
 import torch
-from scipy.stats import rankdata
 from torch import Tensor
 
 from methods.augmentation import Augmentation
@@ -210,6 +209,9 @@ def consensus(scores: Tensor) -> Tensor:
         raise ValueError(
             f"scores are {list(scores.shape)}, but a consensus needs [T, M] of 3 trials or more"
         )
+    # Half a second of imports, which loading a model need not pay.
+    from scipy.stats import rankdata
+
     rows = scores.detach().cpu().to(torch.float64).numpy()
     # Mean ranks where scores are equal.
     ranks = torch.from_numpy(rankdata(rows, axis=1)) - (rows.shape[1] + 1) / 2
