@@ -316,7 +316,7 @@ def versions() -> dict[str, str]:
 
 
 def audit(name: str, home: Home) -> dict[str, Any] | None:
-    """Open the labels of a study's data and measure its winner, defaults and best trial.
+    """Open the labels of a study's data and measure its trials and what chose among them.
 
     Returns None where the data hold no labels. Raises ValueError for an unknown study, or one
     that has no winner yet.
@@ -329,4 +329,4 @@ def audit(name: str, home: Home) -> dict[str, Any] | None:
     if registered is None:
         raise ValueError(f"{name} has no winner yet; end it first by: tuner resume {name}")
     workbench = set_up(config, home)
-    return audit_study(workbench, ledger, home.study(name), registered["trial"])
+    return audit_study(workbench, ledger, home.study(name), registered["trial"], every_pick=True)

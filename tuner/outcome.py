@@ -8,13 +8,16 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from methods.criteria.registry import get_criterion
 from tuner.gallery import pictures, strip
+from tuner.study.arms import compare, default_of
 from tuner.study.consensus import Consensus
 from tuner.study.files import TrialFiles
 from tuner.study.groups import describe
 from tuner.study.home import StudyFolder
 from tuner.study.jsonfile import write_json
 from tuner.study.ledger import Entry, Ledger
+from tuner.study.pool import Pool, gather, values_at
 from tuner.study.recorder import Recorder
 from tuner.study.selection import rank
 from tuner.study.workbench import Workbench
@@ -69,6 +72,7 @@ def conclude(job: Job, ledger: Ledger, winner: Entry, recorder: Recorder) -> dic
                 tracker.log_artifacts(recorder.run_of(entry.number), drawn, "pictures")
     tidy(ledger, folder)
     entries = ledger.entries()
+    pool = gather(entries, folder.trial, [get_criterion(name) for name in bench.criteria])
     audit = audit_study(bench, ledger, folder, winner.number)
     summary = {
         "study": config.name,
@@ -91,6 +95,7 @@ def conclude(job: Job, ledger: Ledger, winner: Entry, recorder: Recorder) -> dic
             "drawn": list(bench.space(winner.method).drawn),
             "learned": dict(winner.last.get("tuned", {})),
         },
+        "arms": arms(bench, pool, winner, folder),
         "groups": describe(entries),
         "warnings": warnings,
         "front": ledger.front() if len(bench.objectives) > 1 else None,
@@ -113,6 +118,16 @@ def conclude(job: Job, ledger: Ledger, winner: Entry, recorder: Recorder) -> dic
     return summary
 
 
+def arms(bench: Workbench, pool: Pool, winner: Entry, folder: StudyFolder) -> dict[str, Any]:
+    """What the search gained over its control arms, by each criterion."""
+    default = default_of(pool.entries, winner.method)
+    values: dict[str, float | None] = {}
+    if default is not None:
+        setting = bench.space(winner.method).default_setting
+        values = values_at(TrialFiles(folder.trial(default.number)), setting)
+    return compare(pool, winner.number, values)
+
+
 def counts(entries: Sequence[Entry]) -> dict[str, int]:
     """How the trials of a study ended."""
     states = Counter(entry.state for entry in entries)
@@ -122,12 +137,12 @@ def counts(entries: Sequence[Entry]) -> dict[str, int]:
 def package(bench: Workbench, entry: Entry, target: Path, folder: StudyFolder) -> Threshold:
     """Write a trial's detector as a packaged model into `target`; returns its threshold."""
     from tuner.job import versions
-    from tuner.registry import quantile_threshold, save_package
+    from tuner.registry import find_threshold, save_package
 
     files = TrialFiles(folder.trial(entry.number))
     scores = files.scores()
     held_out = scores["held_out"][int(scores["setting"])]
-    threshold = quantile_threshold(held_out, bench.config.false_positive_rate)
+    threshold = find_threshold(held_out, bench.config.false_positive_rate, bench.config.threshold)
     save_package(
         target,
         method=entry.method,

@@ -62,6 +62,12 @@ def launch(
     false_positive_rate: Annotated[
         float, typer.Option(help="Share of normal images that the threshold may flag.")
     ] = 0.05,
+    threshold: Annotated[
+        str,
+        typer.Option(
+            help="quantile of held-out normals, or extreme-value: a fitted tail, for lower rates."
+        ),
+    ] = "quantile",
     keep: Annotated[int, typer.Option(help="Best trials whose detectors go to MLflow.")] = 3,
     storage: Annotated[
         str | None, typer.Option(help="Ledger: a database URL; SQLite if missing.")
@@ -104,6 +110,7 @@ def launch(
         "trainer": trainer,
         "precision": precision,
         "false_positive_rate": false_positive_rate,
+        "threshold": threshold,
         "keep": keep,
         "storage": storage,
         "tracking_uri": tracking_uri,

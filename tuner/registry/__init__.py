@@ -15,7 +15,7 @@ if TYPE_CHECKING:
         save_package,
     )
     from tuner.registry.register import RegisteredVersion, RegistryError, register_winner
-    from tuner.registry.threshold import Threshold, quantile_threshold
+    from tuner.registry.threshold import Threshold, find_threshold, quantile_threshold
 
 _HOMES = {
     "Package": "package",
@@ -24,6 +24,7 @@ _HOMES = {
     "RegisteredVersion": "register",
     "RegistryError": "register",
     "Threshold": "threshold",
+    "find_threshold": "threshold",
     "load_package": "package",
     "quantile_threshold": "threshold",
     "read_package": "package",
@@ -38,6 +39,7 @@ __all__ = [
     "RegisteredVersion",
     "RegistryError",
     "Threshold",
+    "find_threshold",
     "load_package",
     "quantile_threshold",
     "read_package",

@@ -42,6 +42,7 @@ class StudyConfig(BaseModel):
     pins: dict[str, Value] = Field(default_factory=dict)
     textures: str | None = None
     false_positive_rate: float = Field(default=0.05, gt=0, lt=1)
+    threshold: Literal["quantile", "extreme-value"] = "quantile"
     keep: int = Field(default=3, ge=1)
     storage: str | None = None
     tracking_uri: str | None = None

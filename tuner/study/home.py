@@ -26,6 +26,10 @@ class StudyFolder:
         return self.path / "audit.json"
 
     @property
+    def audit_plots(self) -> Path:
+        return self.path / "audit"
+
+    @property
     def pictures(self) -> Path:
         return self.path / "pictures"
 
