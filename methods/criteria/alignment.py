@@ -91,6 +91,11 @@ def mmd(
     return (within - 2 * similarity[:n, n:].mean()).clamp(min=0)
 
 
+def uncorrupted(evidence: Evidence) -> bool:
+    """Whether a method has no corruption: its corrupted images are the clean ones."""
+    return torch.equal(evidence.train_embeddings, evidence.corrupted_embeddings)
+
+
 def aligned_loss(share: float, n_train: int, n_corrupted: int, n_test: int) -> float:
     """The loss of point sets where corrupted images lie at the anomalies, a share of the test."""
     q = (n_corrupted + share * n_test) / (n_train + n_corrupted + n_test)
@@ -132,6 +137,8 @@ def collapse_threshold(n_train: int, n_corrupted: int, n_test: int) -> float:
 
 
 def _evaluate(evidence: Evidence) -> Tensor:
+    if uncorrupted(evidence):
+        return evidence.nowhere()
     loss = validation_loss(
         evidence.train_embeddings.detach().to(torch.float64),
         evidence.corrupted_embeddings.detach().to(torch.float64),
@@ -148,6 +155,7 @@ register_criterion(
         source="ST-SSAD, Eq. 2 and 3",
         sees_scoring=False,
         evaluate=_evaluate,
+        needs=frozenset({"train_embeddings", "corrupted_embeddings", "test_embeddings"}),
         invariances=frozenset({"shift", "scale", "monotone"}),
     )
 )

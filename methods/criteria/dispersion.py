@@ -38,6 +38,34 @@ def score_variance_standardised(scores: Tensor, held_out: Tensor) -> Tensor:
     return score_variance(scores) / reference.masked_fill(no_spread, torch.nan)
 
 
+def score_variance_robust(scores: Tensor, held_out: Tensor) -> Tensor:
+    """Squared ratio of two absolute deviations, of `[S, M]` and of normal scores `[S, V]`.
+
+    Mean absolute deviation of the batch from its median over the median absolute deviation of
+    held-out normals from theirs. A mean above, because a median would not see anomalies that are
+    fewer than half; not squared one by one, because a single extreme score would decide. float64
+    `[S]`; NaN where `score_variance_standardised` is, and where more than half of the held-out
+    scores are equal.
+    """
+    if min(scores.shape[1], held_out.shape[1]) < 2:
+        return torch.full((len(scores),), torch.nan, dtype=torch.float64, device=scores.device)
+    batch = _deviations(scores).mean(1)
+    normal = held_out.to(torch.float64)
+    reference = _median(_deviations(normal))
+    no_spread = reference <= _RELATIVE_ROUNDING * normal.abs().amax(1)
+    return (batch / reference.masked_fill(no_spread, torch.nan)).square()
+
+
+def _median(rows: Tensor) -> Tensor:
+    """With the mean of the middle two where there is no middle one."""
+    return rows.quantile(0.5, dim=1)
+
+
+def _deviations(scores: Tensor) -> Tensor:
+    rows = scores.to(torch.float64)
+    return (rows - _median(rows)[:, None]).abs()
+
+
 def _raw(evidence: Evidence) -> Tensor:
     return score_variance(evidence.test_scores)
 
@@ -45,6 +73,12 @@ def _raw(evidence: Evidence) -> Tensor:
 def _standardised(evidence: Evidence) -> Tensor:
     return score_variance_standardised(evidence.test_scores, evidence.held_out_scores)
 
+
+def _robust(evidence: Evidence) -> Tensor:
+    return score_variance_robust(evidence.test_scores, evidence.held_out_scores)
+
+
+_BOTH = frozenset({"test_scores", "held_out_scores"})
 
 register_criterion(
     Criterion(
@@ -54,6 +88,7 @@ register_criterion(
         source="ST-SSAD, Eq. 6",
         sees_scoring=True,
         evaluate=_raw,
+        needs=frozenset({"test_scores"}),
         invariances=frozenset({"shift"}),
     )
 )
@@ -66,6 +101,20 @@ register_criterion(
         source="ST-SSAD, Eq. 6; standardised by us",
         sees_scoring=True,
         evaluate=_standardised,
+        needs=_BOTH,
+        invariances=frozenset({"shift", "scale"}),
+    )
+)
+
+register_criterion(
+    Criterion(
+        name="score_variance_robust",
+        title="absolute deviation of the unlabelled batch's scores, in units of held-out normals",
+        direction="maximize",
+        source="after ST-SSAD, Eq. 6; robust form by us",
+        sees_scoring=True,
+        evaluate=_robust,
+        needs=_BOTH,
         invariances=frozenset({"shift", "scale"}),
     )
 )

@@ -11,6 +11,20 @@ from methods.contract import Detector, Scoring, unit
 from methods.criteria.contract import Evidence
 from methods.criteria.defects import SyntheticSet
 
+NOISE_IMAGES = 16
+_NOISE_SEED = 0
+
+
+def noise_like(normals: Tensor, count: int = NOISE_IMAGES) -> Tensor:
+    """Images `[count, 3, H, W]` from the Gaussian of each pixel of normal ones, clipped to [0, 1].
+
+    Every call gives the same images for the same normals `[V, 3, H, W]`.
+    """
+    spread, mean = torch.var_mean(normals, dim=0, correction=0)
+    generator = torch.Generator().manual_seed(_NOISE_SEED)
+    drawn = torch.randn((count, *normals.shape[1:]), generator=generator)
+    return (mean + spread.sqrt() * drawn.to(normals.device)).clamp(0, 1)
+
 
 def gather_evidence(
     detector: Detector,
@@ -30,11 +44,12 @@ def gather_evidence(
     """
     if not grid:
         raise ValueError("the scoring grid is empty; give at least one setting")
-    sizes = [len(test), len(held_out), len(synthetic.images)]
+    sizes = [len(test), len(held_out), len(synthetic.images), NOISE_IMAGES]
     with torch.no_grad():
         images = unit(torch.cat((test, held_out, synthetic.images)))
+        images = torch.cat((images, noise_like(unit(held_out))))
         scores = detector.grid_scores(images, grid)
-        test_scores, held_out_scores, synthetic_scores = scores.split(sizes, 1)
+        test_scores, held_out_scores, synthetic_scores, noise_scores = scores.split(sizes, 1)
         return Evidence(
             test_scores=test_scores,
             held_out_scores=held_out_scores,
@@ -46,4 +61,9 @@ def gather_evidence(
             train_embeddings=detector.embed(clean),
             corrupted_embeddings=detector.embed(corrupted),
             test_embeddings=detector.embed(images[: len(test)]),
+            noise_scores=noise_scores,
+            synthetic_cell=synthetic.cell,
+            normal_appearance=synthetic.normal_appearance,
+            test_appearance=synthetic.test_appearance,
+            synthetic_appearance=synthetic.appearance,
         )

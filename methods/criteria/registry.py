@@ -17,7 +17,14 @@ def register_criterion(criterion: Criterion) -> Criterion:
 
 def load_builtin() -> None:
     """Import every criterion of this package once."""
-    from methods.criteria import alignment, dispersion, synthetic  # noqa: F401
+    from methods.criteria import (  # noqa: F401
+        aligned,
+        alignment,
+        discordance,
+        dispersion,
+        separation,
+        synthetic,
+    )
 
 
 def criterion_names() -> list[str]:

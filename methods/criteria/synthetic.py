@@ -33,6 +33,18 @@ from methods.criteria.auroc import auroc
 from methods.criteria.contract import Criterion, Evidence
 from methods.criteria.registry import register_criterion
 
+SCORES = frozenset(
+    {
+        "test_scores",
+        "held_out_scores",
+        "synthetic_scores",
+        "synthetic_on_test",
+        "synthetic_base",
+        "synthetic_family",
+        "families",
+    }
+)
+
 
 def family_aurocs(evidence: Evidence, on_test: bool) -> Tensor:
     """AUROC of each defect family against the images it was pasted on: float64 `[F, S]`.
@@ -68,6 +80,7 @@ register_criterion(
         source="after Fung et al., SWSA; families and bases are ours",
         sees_scoring=True,
         evaluate=synthetic_validation,
+        needs=SCORES,
         invariances=frozenset({"shift", "scale", "monotone"}),
     )
 )

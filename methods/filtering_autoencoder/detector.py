@@ -9,6 +9,7 @@ from torch import Tensor
 
 from methods.contract import Precision, Scoring
 from methods.filtering_autoencoder.embedding import Standardiser, blocks
+from methods.filtering_autoencoder.normalisation import Normaliser
 from methods.filtering_autoencoder.projection import divided, project
 from methods.networks.unet import UNet
 from methods.scoring import pipeline
@@ -21,7 +22,9 @@ class FilteringDetector:
 
     Images are float `[B, 3, H, W]` in [0, 1], any number of them: they pass through the network
     32 at a time. Results are float32 on the network's device. See
-    `methods.filtering_autoencoder.embedding` for what `embed` returns and why.
+    `methods.filtering_autoencoder.embedding` for what `embed` returns and why. With a normaliser
+    images are compared as the network sees them; `reconstruct` and `project` answer in the images'
+    own light.
     """
 
     def __init__(
@@ -30,16 +33,18 @@ class FilteringDetector:
         size: tuple[int, int],
         precision: Precision = "float32",
         standardiser: Standardiser | None = None,
+        normaliser: Normaliser | None = None,
     ) -> None:
         self.network = network.eval().requires_grad_(False)
         self.size = size
         self.precision = precision
         self._standardiser = standardiser
+        self._normaliser = normaliser
 
     @torch.inference_mode()
     def standardise(self, train: Tensor) -> bool:
         """Measure the embedding's scale on clean training images; whether it is finite."""
-        parts = [blocks(f, x, r) for x, r, f in map(self._forward, train.split(_BATCH))]
+        parts = [blocks(f, x, r) for x, r, f in map(self._seen, train.split(_BATCH))]
         bottleneck, residual = (torch.cat(part) for part in zip(*parts, strict=True))
         self._standardiser = Standardiser.measured(bottleneck, residual)
         return bool(self._standardiser.centre.isfinite().all())
@@ -47,7 +52,7 @@ class FilteringDetector:
     @torch.inference_mode()
     def reconstruct(self, images: Tensor) -> Tensor:
         """`[B, 3, H, W]` in [0, 1]."""
-        return self._batched(images, lambda x, r, f: r)
+        return self._own_light(images, self._batched(images, lambda x, r, f: r))
 
     @torch.inference_mode()
     def embed(self, images: Tensor) -> Tensor:
@@ -61,7 +66,8 @@ class FilteringDetector:
     def project(self, images: Tensor, scoring: Scoring) -> Tensor:
         """`[B, 3, H, W]` in [0, 1]: what the images are compared with under a setting."""
         projection, _ = divided(scoring)
-        return self._batched(images, lambda x, r, f: project(self._project, r, [projection])[0])
+        found = self._batched(images, lambda x, r, f: project(self._project, r, [projection])[0])
+        return self._own_light(images, found)
 
     @torch.inference_mode()
     def maps(self, images: Tensor, scoring: Scoring) -> Tensor:
@@ -107,7 +113,7 @@ class FilteringDetector:
         if self._standardiser is not None:
             weights["embedding.centre"] = self._standardiser.centre.cpu().clone()
             weights["embedding.scale"] = self._standardiser.scale.cpu().clone()
-        return weights
+        return weights if self._normaliser is None else weights | self._normaliser.weights()
 
     @classmethod
     def from_weights(
@@ -123,7 +129,18 @@ class FilteringDetector:
         if "embedding.centre" in weights:
             standardiser = Standardiser(weights["embedding.centre"], weights["embedding.scale"])
         precision: Precision = "bfloat16" if bool(weights["bfloat16"]) else "float32"
-        return cls(network, (height, breadth), precision, standardiser)
+        normaliser = Normaliser.from_weights(weights)
+        return cls(network, (height, breadth), precision, standardiser, normaliser)
+
+    def _seen(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """As `_forward`, for images that are not normalised yet."""
+        images = images.to(next(self.network.parameters()).device)
+        return self._forward(images if self._normaliser is None else self._normaliser(images))
+
+    def _own_light(self, images: Tensor, results: Tensor) -> Tensor:
+        if self._normaliser is None:
+            return results
+        return self._normaliser.undo(results, images.to(results.device))
 
     def _forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Images, reconstruction and bottleneck features of one batch."""
@@ -147,5 +164,5 @@ class FilteringDetector:
         function: Callable[[Tensor, Tensor, Tensor], Tensor],
         dim: int = 0,
     ) -> Tensor:
-        parts = [function(*self._forward(part)) for part in images.split(_BATCH)]
+        parts = [function(*self._seen(part)) for part in images.split(_BATCH)]
         return torch.cat(parts, dim=dim)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from methods.filtering_autoencoder.normalisation import NORMALISATIONS
 from methods.hyperparameter import Hyperparameter
 
 _PAE = "Bauer et al., PAE, section 4"
@@ -112,5 +113,12 @@ TRAINING: tuple[Hyperparameter, ...] = (
         "random symmetries of a training image: left-right, both flips, or all eight of a square",
         choices=("none", "hflip", "flips", "dihedral"),
         source=f"ours; {_PAE} chooses rotations and flips by category",
+    ),
+    Hyperparameter(
+        "normalisation",
+        "none",
+        "whether each image's mean colour, or that and its contrast, is brought to the training"
+        " images' before the network sees it",
+        choices=NORMALISATIONS,
     ),
 )

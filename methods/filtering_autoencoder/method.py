@@ -17,6 +17,7 @@ from methods.corruption.textures import TextureSources
 from methods.filtering_autoencoder.augmentation import augment, check_augmentation
 from methods.filtering_autoencoder.detector import FilteringDetector
 from methods.filtering_autoencoder.hyperparameters import TRAINING
+from methods.filtering_autoencoder.normalisation import Normaliser, normalised
 from methods.filtering_autoencoder.projection import PROJECTION
 from methods.filtering_autoencoder.training import Training
 from methods.hyperparameter import Hyperparameter, Value, complete
@@ -113,7 +114,8 @@ class FilteringAutoencoder:
         """Training images as augmented, and the same corrupted, without noise, in [0, 1]."""
         self.check(data, hyperparameters)
         values = self._complete(hyperparameters)
-        data = data.to(generator.device)
+        normaliser = Normaliser.measured(values["normalisation"], data.train)
+        data = normalised(data, normaliser).to(generator.device)
         recipe = CorruptionRecipe.from_values(values)
         sources = TextureSources(data.train, data.textures)
         index = torch.randint(

@@ -19,6 +19,7 @@ from methods.filtering_autoencoder.detector import FilteringDetector
 from methods.filtering_autoencoder.diagnostics import diagnose, image_count
 from methods.filtering_autoencoder.jacobian import identity_distance
 from methods.filtering_autoencoder.loss import filtering_loss
+from methods.filtering_autoencoder.normalisation import Normaliser, normalised
 from methods.filtering_autoencoder.schedule import CHECKS, Plateau, cosine, warm_up
 from methods.filtering_autoencoder.tuning import CorruptionTuning
 from methods.networks.unet import UNet
@@ -43,7 +44,8 @@ class Training:
 
     def __init__(self, data: TrialData, values: Mapping[str, Any], context: Context) -> None:
         self.values, self.context = values, context
-        self.data = data.to(context.device)
+        self.normaliser = Normaliser.measured(values["normalisation"], data.train)
+        self.data = normalised(data, self.normaliser).to(context.device)
         self.recipe = CorruptionRecipe.from_values(values)
         self.sources = TextureSources(self.data.train, self.data.textures)
         self.share = context.share(values["batch_size"])
@@ -120,7 +122,10 @@ class Training:
     def detector(self) -> FilteringDetector:
         """A snapshot that further training does not touch."""
         detector = FilteringDetector(
-            copy.deepcopy(self.network), self.data.size, self.context.precision
+            copy.deepcopy(self.network),
+            self.data.size,
+            self.context.precision,
+            normaliser=self.normaliser,
         )
         count = min(_SCALE_IMAGES, len(self.data.train))
         chosen = torch.linspace(0, len(self.data.train) - 1, count).long()

@@ -5,7 +5,9 @@
 - `max`: the single largest pixel;
 - `topk`: mean of the largest 0.5 % of pixels, at least one;
 - `topk_relative`: `topk` minus the median of the same map. What lifts an image's whole map (other
-  light, other material) cancels, a local defect remains.
+  light, other material) cancels, a local defect remains;
+- `topk_ratio`: `topk` over the median of the same map, which cancels what stretches it (contrast,
+  grain). A median under a millionth counts as that: the square of a quarter of a grey level.
 
 The median is that of all pixels in a map of up to 1024, and of 512 fixed pixels, evenly scattered,
 in a larger one: neighbouring pixels of a discrepancy map say nearly the same, and the median of
@@ -24,10 +26,11 @@ from torch import Tensor
 
 from methods.scoring.selection import largest, order_statistic
 
-POOLINGS = ("sum", "max", "topk", "topk_relative")
+POOLINGS = ("sum", "max", "topk", "topk_relative", "topk_ratio")
 TOP_SHARE = 0.005
 ALL_PIXELS = 1024
 SCATTERED_PIXELS = 512
+_LEAST_BACKGROUND = 1e-6
 
 
 def top_count(pixels: int) -> int:
@@ -78,12 +81,18 @@ def pool_all(maps: Tensor, names: Collection[str]) -> dict[str, Tensor]:
         pooled["sum"] = flat.sum(1)
     if "max" in names:
         pooled["max"] = flat.amax(1)
-    if "topk" in names or "topk_relative" in names:
+    relative = {"topk_relative", "topk_ratio"} & set(names)
+    if "topk" in names or relative:
         top = largest(flat, top_count(flat.shape[1])).mean(1)
         if "topk" in names:
             pooled["topk"] = top
-        if "topk_relative" in names:
-            pooled["topk_relative"] = top - background(maps)
+        if relative:
+            level = background(maps)
+            both = {
+                "topk_relative": top - level,
+                "topk_ratio": top / level.clamp(min=_LEAST_BACKGROUND),
+            }
+            pooled |= {name: both[name] for name in relative}
     return pooled
 
 

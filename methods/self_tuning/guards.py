@@ -11,7 +11,6 @@ from collections.abc import Mapping
 
 import numpy as np
 import torch
-from scipy.stats import rankdata
 from torch import Tensor
 
 from methods.augmentation import Augmentation
@@ -197,23 +196,3 @@ def comparable(diagnostics: Mapping[str, float]) -> bool:
     """
     learned = diagnostics.get("warm_loss", 0.0) <= LEARNED
     return learned and diagnostics.get("embedding_spread", 1.0) >= _LEAST_SPREAD
-
-
-def consensus(scores: Tensor) -> Tensor:
-    """How far each of T trials ranks M images as the others do: `[T]` in [-1, 1] of `[T, M]`.
-
-    Spearman's correlation of a trial's ranks with the mean ranks of the other trials; well below 0
-    is an inverted detector, or a lonely one. NaN for a trial whose scores are all equal. Raises
-    ValueError for fewer than 3 trials, where a majority means nothing.
-    """
-    if scores.ndim != 2 or len(scores) < 3:
-        raise ValueError(
-            f"scores are {list(scores.shape)}, but a consensus needs [T, M] of 3 trials or more"
-        )
-    rows = scores.detach().cpu().to(torch.float64).numpy()
-    # Mean ranks where scores are equal.
-    ranks = torch.from_numpy(rankdata(rows, axis=1)) - (rows.shape[1] + 1) / 2
-    others = (ranks.sum(0) - ranks) / (len(ranks) - 1)
-    centred = others - others.mean(1, keepdim=True)
-    lengths = torch.linalg.vector_norm(ranks, dim=1) * torch.linalg.vector_norm(centred, dim=1)
-    return (ranks * centred).sum(1) / lengths

@@ -23,7 +23,7 @@ def test_every_method_and_space_is_listed_once() -> None:
     assert [row["method"] for row in listed("methods")] == list(method_names())
     spaces = listed("spaces")
     assert [row["space"] for row in spaces] == list(space_names())
-    assert next(r for r in spaces if r["space"] == "fae")["scoring settings"] == 60
+    assert next(r for r in spaces if r["space"] == "fae")["scoring settings"] == 75
 
 
 @pytest.mark.parametrize("name", method_names())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 
 import numpy as np
@@ -20,30 +19,12 @@ from methods.criteria.alignment import (
     validation_loss,
 )
 from methods.criteria.auroc import auroc
-from methods.criteria.contract import Criterion, Evidence
 from methods.criteria.dispersion import score_variance, score_variance_standardised
-from methods.criteria.registry import criterion_names, get_criterion, register_criterion
 
 
 def normal(*shape: int, seed: int = 0) -> Tensor:
     generator = torch.Generator().manual_seed(seed)
     return torch.randn(shape, generator=generator, dtype=torch.float64)
-
-
-def evidence(settings: int = 3, seed: int = 0) -> Evidence:
-    generator = torch.Generator().manual_seed(seed)
-    return Evidence(
-        test_scores=normal(settings, 20, seed=seed) + 5,
-        held_out_scores=normal(settings, 12, seed=seed + 1) + 5,
-        synthetic_scores=normal(settings, 30, seed=seed + 2) + 6,
-        synthetic_on_test=torch.arange(30) >= 15,
-        synthetic_base=torch.randint(0, 12, (30,), generator=generator),
-        synthetic_family=torch.arange(30) % 3,
-        families=("patch", "scar", "stain"),
-        train_embeddings=normal(9, 4, seed=seed + 3),
-        corrupted_embeddings=normal(9, 4, seed=seed + 4) + 2,
-        test_embeddings=normal(20, 4, seed=seed + 5) + 1,
-    )
 
 
 # ------------------------------------------------------------------ validation loss
@@ -247,90 +228,3 @@ def test_auroc_without_one_class_is_undefined():
     assert auroc(scores, scores).tolist() == [0.5, 0.5]
     with pytest.raises(ValueError, match=r"\[S, P\]"):
         auroc(scores, scores[:1])
-
-
-# ------------------------------------------------------------------ registry and claims
-
-
-def test_criteria_are_found_by_name():
-    assert {
-        "validation_loss",
-        "score_variance",
-        "score_variance_standardised",
-        "synthetic_validation",
-    } <= set(criterion_names())
-    assert criterion_names() == sorted(criterion_names())
-    with pytest.raises(ValueError, match="synthetic_validation"):
-        get_criterion("accuracy")
-    with pytest.raises(ValueError, match="already"):
-        register_criterion(get_criterion("score_variance"))
-
-
-def changed(given: Evidence, **scores) -> Evidence:
-    return dataclasses.replace(given, **scores)
-
-
-def with_scores(given: Evidence, change) -> Evidence:
-    return changed(
-        given,
-        test_scores=change(given.test_scores),
-        held_out_scores=change(given.held_out_scores),
-        synthetic_scores=change(given.synthetic_scores),
-    )
-
-
-CHANGES = {
-    "shift": lambda scores: scores + 3,
-    "scale": lambda scores: scores * 7,
-    "monotone": lambda scores: torch.exp(scores / 2),
-}
-
-
-@pytest.mark.parametrize("name", criterion_names())
-@pytest.mark.parametrize("change", sorted(CHANGES))
-def test_a_criterion_is_invariant_to_what_it_declares_and_to_nothing_else(name, change):
-    criterion = get_criterion(name)
-    given = evidence()
-    before = criterion.evaluate(given)
-    after = criterion.evaluate(with_scores(given, CHANGES[change]))
-    assert torch.allclose(before, after) == (change in criterion.invariances)
-
-
-@pytest.mark.parametrize("name", criterion_names())
-def test_a_criterion_judges_every_setting_by_itself(name):
-    criterion: Criterion = get_criterion(name)
-    given = evidence(settings=4)
-    together = criterion.evaluate(given)
-    assert together.shape == (4,) and together.dtype == torch.float64
-    assert torch.isfinite(together).all()
-    assert criterion.source and criterion.title
-    for i in range(4):
-        alone = with_scores(given, lambda scores, i=i: scores[i : i + 1])
-        assert torch.allclose(criterion.evaluate(alone), together[i : i + 1])
-    same = bool((together == together[0]).all())
-    assert same == (not criterion.sees_scoring)
-
-
-def test_the_validation_loss_criterion_is_the_function():
-    given = evidence()
-    expected = validation_loss(
-        given.train_embeddings, given.corrupted_embeddings, given.test_embeddings
-    )
-    assert torch.allclose(get_criterion("validation_loss").evaluate(given), expected)
-
-
-def test_criteria_without_evidence_give_no_number():
-    given = evidence()
-    nothing = changed(
-        given,
-        test_scores=given.test_scores[:, :1],
-        synthetic_scores=given.synthetic_scores[:, :0],
-        synthetic_on_test=given.synthetic_on_test[:0],
-        synthetic_base=given.synthetic_base[:0],
-        synthetic_family=given.synthetic_family[:0],
-        train_embeddings=torch.ones(2, 3),
-        corrupted_embeddings=torch.ones(2, 3),
-        test_embeddings=torch.ones(2, 3),
-    )
-    for name in criterion_names():
-        assert get_criterion(name).evaluate(nothing).isnan().all()

@@ -18,7 +18,6 @@ from methods.self_tuning.guards import (
     bounds_reached,
     change,
     comparable,
-    consensus,
     warnings,
 )
 from methods.self_tuning.hypergradient import VanishedGradient
@@ -88,18 +87,6 @@ def test_warnings_say_what_is_wrong() -> None:
     parts = ("30%", "0.69", "vanished", "99%", "size lies at its lower bound", "collapsed")
     assert len(said) == len(parts)
     assert all(part in sentence for part, sentence in zip(parts, said, strict=True))
-
-
-def test_an_inverted_trial_stands_against_the_consensus() -> None:
-    truth = torch.arange(20.0)
-    trials = torch.stack([truth, truth.exp(), truth + 3 * torch.sin(truth), -truth])
-    agreement = consensus(trials)
-    assert agreement[:3].min() > 0.5 and agreement[3] < -0.9
-    ties = torch.tensor([[1.0, 1, 2, 3], [1, 2, 3, 4], [1, 2, 3, 4]])
-    # By hand: ranks -2 -2 1 3 against -3 -1 1 3.
-    assert consensus(ties)[0].item() == pytest.approx(18 / math.sqrt(18 * 20))
-    with pytest.raises(ValueError, match="3 trials or more"):
-        consensus(truth[None])
 
 
 def test_what_has_not_learned_or_collapsed_is_not_compared() -> None:

@@ -15,10 +15,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from methods.self_tuning.guards import consensus
+from methods.criteria.consensus import FEWEST as FEWEST_TRIALS
+from methods.criteria.consensus import rank_agreement
 from tuner.study.files import TrialFiles
 
-FEWEST_TRIALS = 3
 # In standard deviations of the rank correlation of rankings that have nothing in common.
 _SURPRISE = 2.0
 
@@ -38,7 +38,7 @@ class Consensus:
         found = {n: s for n in numbers for s in (self._kept(n),) if s is not None}
         if len(found) < FEWEST_TRIALS:
             return {}
-        values = consensus(torch.from_numpy(np.stack(list(found.values()))))
+        values = rank_agreement(torch.from_numpy(np.stack(list(found.values()))))
         pairs = zip(found, values.tolist(), strict=True)
         return {number: value for number, value in pairs if math.isfinite(value)}
 

@@ -61,7 +61,13 @@ class Workbench:
             *(families_of(get_method(space.method), space) for space in self.spaces)
         )
         generator = torch.Generator().manual_seed(stream_seed(self.config.seed, SYNTHETIC_STREAM))
-        synthetic = build_synthetic(self.data.held_out, self.data.test, generator, exclude=families)
+        synthetic = build_synthetic(
+            self.data.held_out,
+            self.data.test,
+            generator,
+            exclude=families,
+            normals=self.data.train,
+        )
         return StudyArrays(
             self.parts.train,
             self.parts.held_out,

@@ -10,6 +10,8 @@ import torch
 from torch import Tensor
 
 from methods.contract import unit
+from methods.criteria.appearance import Appearance
+from methods.criteria.defects.cells import cells
 from methods.criteria.defects.geometry import Size, uniform
 from methods.criteria.defects.paste import apply_paste, draw_patch, draw_scar
 from methods.criteria.defects.perlin import apply_perlin, draw_perlin
@@ -50,13 +52,19 @@ class SyntheticSet:
 
     `images` uint8 `[Q, 3, H, W]`; `on_test` bool `[Q]`: made from the unlabelled batch, else from
     the held-out normals; `base` `[Q]`: index of the image it was made from; `family` `[Q]`: index
-    into `families`.
+    into `families`; `cell` `[Q]`: number of the finer family of its kind, size and contrast.
+    `appearance` `[Q, E]`, `test_appearance` `[M, E]` and `normal_appearance` `[N, E]` are the fixed
+    embedding (`methods.criteria.appearance`) of these images, of the batch and of normals.
     """
 
     images: Tensor
     on_test: Tensor
     base: Tensor
     family: Tensor
+    cell: Tensor
+    appearance: Tensor
+    test_appearance: Tensor
+    normal_appearance: Tensor
     families: tuple[str, ...]
 
 
@@ -68,13 +76,15 @@ def build_synthetic(
     per_base: int = 4,
     limit: int = 128,
     exclude: frozenset[str] = frozenset(),
+    normals: Tensor | None = None,
 ) -> SyntheticSet:
     """Paste defects on held-out normals `[V, 3, H, W]` and on the batch `[M, 3, H, W]`, uint8.
 
     Half of at most `limit` images from either, each base used at most `per_base` times, the
     families not in `exclude` in turn. Pasted texture comes from the base itself or from a held-out
     normal. Defects too faint to see are left out, so there may be a few less. The same generator
-    state gives the same set.
+    state gives the same set. `normals` `[N, 3, H, W]` are more normal images (those for training)
+    for the fixed embedding to learn from; the held-out ones are among them anyway.
 
     Raises ValueError where every family is excluded or the numbers are not positive.
     """
@@ -93,8 +103,22 @@ def build_synthetic(
         for bases, count in zip((held_out, test), counts, strict=True)
     ]
     on_test = torch.cat([torch.full((len(p[1]),), i == 1) for i, p in enumerate(parts)])
+    on_test = on_test.to(test.device)
     images, base, family = (torch.cat(column) for column in zip(*parts, strict=True))
-    return SyntheticSet(images, on_test.to(images.device), base, family, names)
+    clean = torch.cat((held_out[base[~on_test]], test[base[on_test]]))
+    known = unit(held_out if normals is None else torch.cat((normals, held_out)))
+    look = Appearance.of(known)
+    return SyntheticSet(
+        images=images,
+        on_test=on_test,
+        base=base,
+        family=family,
+        cell=cells(images, clean, family),
+        appearance=look.embed(unit(images)),
+        test_appearance=look.embed(unit(test)),
+        normal_appearance=look.embed(known),
+        families=names,
+    )
 
 
 def _laps(length: int, count: int, generator: torch.Generator) -> Tensor:

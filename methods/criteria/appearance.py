@@ -1,0 +1,98 @@
+"""A fixed embedding of images: what is most unusual in an image, beside normal ones.
+
+No trial trains it, so it can say which synthetic defects look like what is in the unlabelled batch
+without asking the detector that is to be judged. Every pixel is described by 18 filter responses
+(light and two colours less their median over the image, local contrast, edge and grain of the
+light, at three scales), and compared with a memory of such descriptions from normal images, after
+PatchCore (Roth et al., 2022), whose features come from a trained network instead. An image's
+embedding is the mean difference of its most unusual fiftieth of pixels from their nearest
+neighbours in the memory, signs kept and lengths compressed, and the logarithm of their distance.
+What lifts a whole image cancels; a local defect remains.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+WIDTH = 19
+_SCALES = (1, 2, 4)
+_WORKING_SIDE = 64
+_LATTICE_SIDE = 32
+_MEMORY = 512
+_TOP_SHARE = 0.02
+_FEWEST = 4
+_SMALLEST = 1e-3  # a quarter of a grey level of 256
+_BATCH = 32
+
+
+@dataclass(frozen=True)
+class Appearance:
+    """What normal images look like: `memory` `[K, 18]`, standardised by `centre` and `scale`."""
+
+    memory: Tensor
+    centre: Tensor
+    scale: Tensor
+
+    @classmethod
+    def of(cls, normals: Tensor, seed: int = 0) -> Appearance:
+        """From normal images `[N, 3, H, W]` in [0, 1]; the memory is drawn by `seed`."""
+        found = torch.cat([descriptions(part).flatten(0, 1) for part in normals.split(_BATCH)])
+        centre, scale = found.mean(0), found.std(0, correction=0).clamp(min=_SMALLEST)
+        generator = torch.Generator().manual_seed(seed)
+        chosen = torch.randperm(len(found), generator=generator)[:_MEMORY].to(found.device)
+        return cls((found[chosen] - centre) / scale, centre, scale)
+
+    def embed(self, images: Tensor) -> Tensor:
+        """`[B, 19]` of images `[B, 3, H, W]` in [0, 1]."""
+        if len(images) == 0:
+            return images.new_zeros((0, WIDTH))
+        return torch.cat([self._embed(part) for part in images.split(_BATCH)])
+
+    def _embed(self, images: Tensor) -> Tensor:
+        found = (descriptions(images) - self.centre) / self.scale
+        lengths = self.memory.square().sum(1)
+        rows = []
+        for pixels in found:
+            nearest = (lengths - 2 * pixels @ self.memory.T).argmin(1)
+            residual = pixels - self.memory[nearest]
+            distance = torch.linalg.vector_norm(residual, dim=1)
+            top = distance.topk(max(_FEWEST, round(_TOP_SHARE * len(distance)))).indices
+            mean = residual[top].mean(0)
+            size = (distance[top].mean() + _SMALLEST).log()
+            rows.append(torch.cat((mean.sign() * mean.abs().log1p(), size[None])))
+        return torch.stack(rows)
+
+
+def descriptions(images: Tensor) -> Tensor:
+    """Filter responses `[B, P, 18]` at P pixels of `[B, 3, H, W]`, about 32 x 32 of them."""
+    shrink = max(1, min(images.shape[-2:]) // _WORKING_SIDE)
+    images = F.avg_pool2d(images, shrink)
+    light = images.mean(1, keepdim=True)
+    colours = torch.cat(
+        (images[:, :1] - images[:, 1:2], images[:, :2].mean(1, keepdim=True) - images[:, 2:]), 1
+    )
+    planes = torch.cat((light, colours), 1)
+    planes = planes - planes.flatten(2).median(2).values[..., None, None]
+    height, width = images.shape[-2:]
+    maps = []
+    for scale in _SCALES:
+        small = F.avg_pool2d(planes, scale) if min(height, width) >= 8 * scale else planes
+        here = torch.cat((small, _structure(small[:, :1])), 1)
+        maps.append(F.interpolate(here, (height, width), mode="bilinear", align_corners=False))
+    step = -(-min(height, width) // _LATTICE_SIDE)
+    return torch.cat(maps, 1)[..., ::step, ::step].flatten(2).transpose(1, 2)
+
+
+def _structure(light: Tensor) -> Tensor:
+    """Local contrast, edge and grain `[B, 3, H, W]` of `[B, 1, H, W]`."""
+    padded = F.pad(light, (2, 2, 2, 2), mode="replicate")
+    mean, square = F.avg_pool2d(padded, 5, 1), F.avg_pool2d(padded.square(), 5, 1)
+    grain = (square - mean.square()).clamp(min=0).add(1e-8).sqrt()
+    down = (padded[..., 3:-1, 2:-2] - padded[..., 1:-3, 2:-2]) / 2
+    right = (padded[..., 2:-2, 3:-1] - padded[..., 2:-2, 1:-3]) / 2
+    edge = (down.square() + right.square()).add(1e-8).sqrt()
+    return torch.cat((light - mean, edge, grain), 1)
