@@ -15,10 +15,11 @@ from filelock import FileLock, Timeout
 from tuner.study.conductor import Conductor, Observer, Terms
 from tuner.study.config import StudyConfig
 from tuner.study.home import Home, StudyFolder
-from tuner.study.ledger import Ledger
+from tuner.study.ledger import Entry, Ledger
 from tuner.study.plan import Plan
 from tuner.study.recorder import Recorder
 from tuner.study.selection import select
+from tuner.study.study_level import STUDY_LEVEL, choose
 from tuner.study.trial import TrialSpec
 from tuner.study.workbench import Workbench, set_up
 from tuner.tracking import Tracker, default_artifacts, default_uri
@@ -166,12 +167,26 @@ class Job:
                 parent = tracker.start_study(self.config.name, self._tags(), self._parameters())
                 recorder = Recorder(tracker, parent)
                 self._search(ledger, [recorder])
-                winner = select(ledger.entries(), self.workbench.objectives, ledger.front())
+                winner = self._select(ledger)
                 return conclude(self, ledger, winner, recorder)
         except Timeout:
             raise Interrupted(
                 f"the study {self.config.name} is being run by another process"
             ) from None
+
+    def _select(self, ledger: Ledger) -> Entry:
+        """The winner, by the criterion of the study where one was asked for and applies."""
+        entries, objectives = ledger.entries(), self.workbench.objectives
+        if self.config.criterion in STUDY_LEVEL:
+            pool = self.workbench.pool(entries, self.folder)
+            chosen = choose(pool, self.config.criterion, objectives[0])
+            if chosen is not None:
+                return chosen
+            self.voice.warn(
+                f"{self.config.criterion} applies to no trial (too few finished, or equal scores); "
+                f"the winner is chosen by {objectives[0].name}"
+            )
+        return select(entries, objectives, ledger.front())
 
     def _open_ledger(self, resume: bool) -> Ledger:
         config, prepared = self.config, self.workbench.prepared
@@ -285,6 +300,7 @@ class Job:
         return {
             "budget": config.budget,
             "criterion": config.criterion,
+            "rung_criterion": self.workbench.objectives[0].name,
             "objective": config.objective,
             "rungs": config.rungs,
             "reduction": config.reduction,

@@ -8,7 +8,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from methods.criteria.registry import get_criterion
 from tuner.gallery import pictures, strip
 from tuner.study.arms import compare, default_of
 from tuner.study.consensus import Consensus
@@ -16,10 +15,12 @@ from tuner.study.files import TrialFiles
 from tuner.study.groups import describe
 from tuner.study.home import StudyFolder
 from tuner.study.jsonfile import write_json
+from tuner.study.judge import finite
 from tuner.study.ledger import Entry, Ledger
-from tuner.study.pool import Pool, gather, values_at
+from tuner.study.pool import Pool, values_at
 from tuner.study.recorder import Recorder
 from tuner.study.selection import rank
+from tuner.study.study_level import study_values
 from tuner.study.workbench import Workbench
 
 if TYPE_CHECKING:
@@ -72,7 +73,7 @@ def conclude(job: Job, ledger: Ledger, winner: Entry, recorder: Recorder) -> dic
                 tracker.log_artifacts(recorder.run_of(entry.number), drawn, "pictures")
     tidy(ledger, folder)
     entries = ledger.entries()
-    pool = gather(entries, folder.trial, [get_criterion(name) for name in bench.criteria])
+    pool = bench.pool(entries, folder)
     audit = audit_study(bench, ledger, folder, winner.number)
     summary = {
         "study": config.name,
@@ -92,6 +93,11 @@ def conclude(job: Job, ledger: Ledger, winner: Entry, recorder: Recorder) -> dic
                 **winner.last["scoring"],
             },
             "criteria": winner.last["criteria"],
+            "selected_by": config.criterion,
+            "study_criteria": {
+                name: finite(float(values[pool.place(winner.number)]))
+                for name, values in study_values(pool, bench.objectives[0]).items()
+            },
             "drawn": list(bench.space(winner.method).drawn),
             "learned": dict(winner.last.get("tuned", {})),
         },

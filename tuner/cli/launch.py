@@ -21,7 +21,10 @@ def launch(
     method: Annotated[str, typer.Option(help="One method or several, with commas.")] = "fae",
     space: Annotated[str | None, typer.Option(help="Search space: a name or a YAML file.")] = None,
     criterion: Annotated[
-        str, typer.Option(help="Label-free criterion that leads; see: tuner list criteria.")
+        str, typer.Option(help="Label-free criterion that selects; see: tuner list criteria.")
+    ] = "synthetic_validation",
+    rung_criterion: Annotated[
+        str, typer.Option(help="What leads at rungs where --criterion is of a whole study.")
     ] = "synthetic_validation",
     objective: Annotated[
         str, typer.Option(help="single, or pareto for two criteria without early stopping.")
@@ -93,6 +96,7 @@ def launch(
         "methods": tuple(part.strip() for part in method.split(",") if part.strip()),
         "space": space,
         "criterion": criterion,
+        "rung_criterion": rung_criterion,
         "objective": objective,
         "second_criterion": second_criterion,
         "seed": seed,

@@ -114,10 +114,12 @@ def _space(name: str) -> list[dict[str, Any]]:
 
 def _criteria() -> list[dict[str, Any]]:
     from methods.criteria.registry import criterion_names, get_criterion
+    from tuner.study.study_level import STUDY_LEVEL
 
-    return [
+    rows = [
         {
             "criterion": c.name,
+            "of": "trial",
             "direction": c.direction,
             "sees scoring": "yes" if c.sees_scoring else "no",
             "title": c.title,
@@ -125,6 +127,18 @@ def _criteria() -> list[dict[str, Any]]:
         }
         for c in map(get_criterion, criterion_names())
     ]
+    rows += [
+        {
+            "criterion": c.name,
+            "of": "study",
+            "direction": "maximize",
+            "sees scoring": "yes",
+            "title": c.title,
+            "source": c.source,
+        }
+        for c in STUDY_LEVEL.values()
+    ]
+    return rows
 
 
 def _studies() -> list[dict[str, Any]]:

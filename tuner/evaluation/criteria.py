@@ -5,9 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
-from tuner.study.ranks import spearman
+from methods.criteria.aggregation import rank_correlations
+from tuner.study.judge import finite
 
 Array = NDArray[Any]
 
@@ -65,3 +67,9 @@ def random_pick(aurocs: Array, candidates: Array) -> dict[str, float | None]:
         "regret": float(known.max() - known.mean()),
         "normalised_rank": 0.5 if len(known) > 1 else 0.0,
     }
+
+
+def spearman(one: Array, other: Array) -> float | None:
+    """Rank correlation where both are finite; None for fewer than 3 pairs, or a constant side."""
+    pair = torch.from_numpy(np.stack((one, other)).astype(np.float64))
+    return finite(float(rank_correlations(pair.masked_fill(~pair.isfinite(), torch.nan))[0, 1]))

@@ -30,7 +30,7 @@ from tuner.study.home import StudyFolder
 from tuner.study.jsonfile import write_json
 from tuner.study.judge import best_setting
 from tuner.study.ledger import Entry, Ledger
-from tuner.study.pool import Pool, gather
+from tuner.study.pool import Pool
 from tuner.study.trial import SCORING_CRITERION
 from tuner.study.workbench import Workbench, restore
 
@@ -55,7 +55,7 @@ def audit_study(
     )
     if labels is None:
         return None
-    pool = gather(ledger.entries(), folder.trial, [get_criterion(name) for name in bench.criteria])
+    pool = bench.pool(ledger.entries(), folder)
     study = StudyAudit(bench, folder, pool, labels)
     audit = study.figures(winner, every_pick)
     audit["reliability"] = ledger.notes().get("reliability")
@@ -120,13 +120,13 @@ class StudyAudit:
         found = judge_criterion(pool.goodness(name), self.aurocs, pool.candidates)
         if found["pick"] is not None:
             found["pick"] = pool.numbers[found["pick"]]
-        return {"direction": pool.directions[name], **found}
+        return {"direction": pool.declared[name].direction, **found}
 
     def leaders(self) -> dict[str, dict[str, Any] | None]:
         """What each criterion would have picked had it chosen the scoring of every trial, too: the
         trial, its setting and their image AUROC; None where it does not apply."""
         found: dict[str, tuple[float, Entry, int, Array]] = {}
-        criteria = [get_criterion(name) for name in self.pool.criteria]
+        criteria = list(self.pool.declared.values())
         for place in np.flatnonzero(self.pool.candidates):
             entry = self.pool.entries[place]
             kept = self._kept(entry)

@@ -86,7 +86,7 @@ def _panel(axes: Axes, values: Array, aurocs: Array, points: Mapping[int, str]) 
     axes.xaxis.set_major_locator(_few())
     axes.yaxis.set_major_locator(_few())
     axes.tick_params(labelsize=6, colors=INK, length=2, width=0.5)
-    axes.xaxis.get_offset_text().set_size(6)
+    axes.xaxis.get_offset_text().set_fontsize(6)
 
 
 def _few() -> MaxNLocator:

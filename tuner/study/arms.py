@@ -48,7 +48,7 @@ def compare(pool: Pool, winner: int, defaults: Mapping[str, float | None]) -> di
 def _compared(
     pool: Pool, name: str, winner: int, drawn: Sequence[int], default: float | None
 ) -> dict[str, float | None]:
-    sign = 1.0 if pool.directions[name] == "maximize" else -1.0
+    sign = 1.0 if pool.declared[name].direction == "maximize" else -1.0
     values = pool.criteria[name]
     own = values[winner]
     others = values[list(drawn)][np.isfinite(values[list(drawn)])]

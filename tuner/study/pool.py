@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from methods.criteria.contract import Criterion, Direction
+from methods.criteria.contract import Criterion
 from tuner.study.files import CRITERION_PREFIX, TrialFiles
 from tuner.study.judge import finite
 from tuner.study.ledger import Entry
@@ -25,13 +25,13 @@ class Pool:
 
     `scores` float64 `[T, M]` are those of the unlabelled batch under the scoring that each trial
     was judged by, a row of NaN where they are not kept or not finite. `criteria` holds float64
-    `[T]` by name, NaN where a criterion does not apply.
+    `[T]` by name, NaN where a criterion does not apply, `declared` what each of them is.
     """
 
     entries: tuple[Entry, ...]
     scores: Array
     criteria: Mapping[str, Array]
-    directions: Mapping[str, Direction]
+    declared: Mapping[str, Criterion]
 
     def __len__(self) -> int:
         return len(self.entries)
@@ -52,8 +52,18 @@ class Pool:
 
     def goodness(self, criterion: str) -> Array:
         """A criterion turned so that more is better: float64 `[T]`."""
-        sign = 1.0 if self.directions[criterion] == "maximize" else -1.0
+        sign = 1.0 if self.declared[criterion].direction == "maximize" else -1.0
         return sign * self.criteria[criterion]
+
+    def only(self, places: Sequence[int] | Array) -> Pool:
+        """The same with some of its trials."""
+        chosen = np.asarray(places, dtype=int)
+        return Pool(
+            tuple(self.entries[i] for i in chosen),
+            self.scores[chosen],
+            {name: values[chosen] for name, values in self.criteria.items()},
+            self.declared,
+        )
 
     def place(self, number: int) -> int:
         """Where the trial of that number stands. Raises ValueError where it was not judged."""
@@ -80,7 +90,7 @@ def gather(
         tuple(judged),
         np.stack(scores) if scores else np.empty((0, 0)),
         {c.name: np.array([_value(e, c.name) for e in judged]) for c in criteria},
-        {c.name: c.direction for c in criteria},
+        {c.name: c for c in criteria},
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -23,7 +23,9 @@ from tuner.study.files import TrialFiles
 from tuner.study.home import Home, StudyFolder
 from tuner.study.ledger import Entry
 from tuner.study.plan import Layout, Machine, Plan, lay_out, measure
+from tuner.study.pool import Pool, gather
 from tuner.study.space import MethodSpace, build_space, families_of
+from tuner.study.study_level import STUDY_LEVEL, leading_criterion
 
 SPLIT_STREAM = 0x5B
 SYNTHETIC_STREAM = 0x5D
@@ -98,6 +100,10 @@ class Workbench:
             size=self.data.size,
         )
 
+    def pool(self, entries: Sequence[Entry], folder: StudyFolder) -> Pool:
+        """The judged trials side by side, under every criterion."""
+        return gather(entries, folder.trial, [get_criterion(name) for name in self.criteria])
+
     @property
     def criteria(self) -> list[str]:
         """Every registered criterion; all of them are tracked, whichever leads."""
@@ -127,9 +133,14 @@ def set_up(
 
 
 def _objectives(config: StudyConfig) -> tuple[Criterion, ...]:
-    leading = get_criterion(config.criterion)
+    leading = leading_criterion(config)
     if config.objective == "single":
         return (leading,)
+    if config.criterion in STUDY_LEVEL:
+        raise ValueError(
+            f"{config.criterion} chooses one winner of a whole study, and a Pareto study wants "
+            "two criteria of trials; give one of them by --criterion"
+        )
     second = get_criterion(config.second_criterion)
     if second.name == leading.name:
         raise ValueError(f"a Pareto study needs two criteria, but both are {leading.name}")
