@@ -21,6 +21,7 @@ from tuner.study.recorder import Recorder
 from tuner.study.selection import select
 from tuner.study.study_level import STUDY_LEVEL, choose
 from tuner.study.trial import TrialSpec
+from tuner.study.warm_start import keep_warm_points
 from tuner.study.workbench import Workbench, set_up
 from tuner.tracking import Tracker, default_artifacts, default_uri
 
@@ -190,6 +191,7 @@ class Job:
 
     def _open_ledger(self, resume: bool) -> Ledger:
         config, prepared = self.config, self.workbench.prepared
+        keep_warm_points(self.folder.warm_start, self.workbench.warm)
         ledger = Ledger.create(
             ledger_url(config, self.home),
             config.name,
@@ -199,6 +201,7 @@ class Job:
             random_trials=config.random_trials,
             reduction=config.reduction if self.plan.early_stopping else None,
             resume=resume,
+            warm=self.workbench.warm,
         )
         known = ledger.notes().get("fingerprint")
         if known not in (None, prepared.fingerprint):

@@ -57,6 +57,7 @@ def study_status(name: str, home: Home) -> dict[str, Any]:
                 "trial": entry.number,
                 "kind": entry.kind,
                 "origin": entry.origin,
+                "source": entry.source,
                 "group": entry.group,
                 "method": entry.method,
                 "state": entry.state,

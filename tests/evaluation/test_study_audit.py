@@ -48,7 +48,7 @@ def study(folder: Path, labels: Any, judged: list[tuple[str, Any, dict[str, Any]
         data=SimpleNamespace(test=images.to(torch.uint8)),
     )
     pool = gather(entries, home.trial, [get_criterion(name) for name in NAMES])
-    return StudyAudit(bench, home, pool, labels)
+    return StudyAudit(bench, home, pool, labels, get_criterion(NAMES[0]))
 
 
 def values(synthetic: float | None, loss: float | None) -> dict[str, float | None]:
@@ -84,6 +84,9 @@ def test_each_criterion_is_judged_over_the_same_trials(tmp_path: Path) -> None:
         "trial": 1, "scoring": {"pooling": "mean"}, "image_auroc": 13 / 16
     }  # fmt: skip
     assert variance["leading"] is None
+    borda = found["criteria"]["borda"]
+    assert borda["of"] == "study" and borda["tied"] == 3 and borda["spearman"] is None
+    assert found["criteria"]["model_centrality"]["pick"] in (1, 2)
     controls = found["controls"]
     mean = (1 + 13 / 16) / 3
     assert controls["random_pick"]["image_auroc"] == pytest.approx(mean)

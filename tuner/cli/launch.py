@@ -48,6 +48,9 @@ def launch(
     reduction: Annotated[int, typer.Option(help="1 in this many goes on at each halving.")] = 2,
     early_stopping: Annotated[bool, typer.Option(help="Stop the weak at rungs.")] = True,
     random_trials: Annotated[int, typer.Option(help="Random draws before the sampler.")] = 8,
+    warm_start: Annotated[
+        str | None, typer.Option(help="Study whose best points are tried first; see: list studies.")
+    ] = None,
     held_out: Annotated[
         float, typer.Option(help="Share of the normal images kept from training.")
     ] = 0.2,
@@ -105,6 +108,7 @@ def launch(
         "reduction": reduction,
         "early_stopping": early_stopping,
         "random_trials": random_trials,
+        "warm_start": warm_start,
         "held_out": held_out,
         "parallel": parallel,
         "workers_per_trial": workers_per_trial,

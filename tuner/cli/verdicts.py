@@ -44,6 +44,33 @@ def arms_block(arms: Mapping[str, Any]) -> RenderableType:
     return _block(head, table_of(rows)) if rows else head
 
 
+VERDICT_STYLES = {"trust": "bold green", "doubtful": "bold yellow"}
+
+
+def reliability_block(card: Mapping[str, Any]) -> RenderableType:
+    """How far the choice can be trusted, and why; no label is involved."""
+    verdict = card["verdict"]
+    head = Text.assemble(
+        ("reliability ", "bold"),
+        (verdict, VERDICT_STYLES.get(verdict, "bold red")),
+        (", judged without labels", "dim"),
+    )
+    figures = card["figures"]
+    said = [
+        (figures["signal"], "trials differ by {:.1f} times the luck of the images"),
+        (figures["stays_best"], "the winner stays the best on {:.0%} of resampled images"),
+        (figures["agreement"], "agreement of the criteria {:+.2f}"),
+        (figures["consensus"], "of the winner with other trials {:+.2f}"),
+        (figures["random_beaten_by_others"], "random draws beaten by other criteria {:.0%}"),
+    ]
+    known = "; ".join(text.format(value) for value, text in said if value is not None)
+    return _block(
+        head,
+        *(Text(f"- {reason}") for reason in card["reasons"]),
+        Text(known, style="dim"),
+    )
+
+
 def audit_block(audit: Mapping[str, Any], *, demo: bool) -> RenderableType:
     """The figures that labels give, apart from the search."""
     rows = [

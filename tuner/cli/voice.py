@@ -19,6 +19,7 @@ from tuner.cli.verdicts import (
     audit_block,
     criteria_block,
     defects_block,
+    reliability_block,
     threshold_line,
 )
 from tuner.cli.view import LineView, LiveView
@@ -107,6 +108,7 @@ class ConsoleVoice:
         self.console.print(f"[dim]trials[/dim] {ended}")
         self.console.print(Padding(_hyperparameters(winner), (1, 0, 1, 2)))
         self.console.print(Padding(arms_block(summary["arms"]), (0, 0, 1, 0)))
+        self.console.print(Padding(reliability_block(summary["reliability"]), (0, 0, 1, 0)))
         if summary["audit"] is not None:
             self.audit(summary["audit"], demo=summary["data"]["demo"])
         else:
@@ -136,6 +138,11 @@ class ConsoleVoice:
             if block is not None:
                 self.console.print(block)
         self.console.print(threshold_line(audit))
+
+    def reliability(self, audit: Mapping[str, Any]) -> None:
+        """What the study had said of itself, where it did, beside what labels say."""
+        if audit["reliability"] is not None:
+            self.console.print(reliability_block(audit["reliability"]))
 
     def _groups(self, groups: Sequence[Mapping[str, Any]]) -> None:
         """Siblings side by side: where each began, what it learned, how much its scores vary."""
@@ -175,6 +182,8 @@ class ConsoleVoice:
         )
         if status["best"] is not None:
             self.console.print(f"best so far: trial {status['best']} by {status['criterion']}")
+        if status["reliability"] is not None:
+            self.console.print(reliability_block(status["reliability"]))
         if status["trials"]:
             self.console.print(table_of([_status_row(trial) for trial in status["trials"]]))
         self._groups(status["groups"])
@@ -187,6 +196,8 @@ def _status_row(trial: Mapping[str, Any]) -> dict[str, Any]:
     kind = trial["kind"]
     if trial["origin"] is not None:
         kind += f" (of {trial['origin']})"
+    if trial["source"]:
+        kind += f" ({trial['source']})"
     return {
         "trial": trial["trial"],
         "kind": kind,

@@ -31,6 +31,7 @@ from tuner.study.jsonfile import write_json
 from tuner.study.judge import best_setting
 from tuner.study.ledger import Entry, Ledger
 from tuner.study.pool import Pool
+from tuner.study.study_level import study_values
 from tuner.study.trial import SCORING_CRITERION
 from tuner.study.workbench import Workbench, restore
 
@@ -56,7 +57,7 @@ def audit_study(
     if labels is None:
         return None
     pool = bench.pool(ledger.entries(), folder)
-    study = StudyAudit(bench, folder, pool, labels)
+    study = StudyAudit(bench, folder, pool, labels, bench.objectives[0])
     audit = study.figures(winner, every_pick)
     audit["reliability"] = ledger.notes().get("reliability")
     write_json(folder.audit, audit)
@@ -67,8 +68,16 @@ def audit_study(
 class StudyAudit:
     """The trials of a study beside the labels of its batch."""
 
-    def __init__(self, bench: Workbench, folder: StudyFolder, pool: Pool, labels: Truth) -> None:
+    def __init__(
+        self,
+        bench: Workbench,
+        folder: StudyFolder,
+        pool: Pool,
+        labels: Truth,
+        leading: Criterion,
+    ) -> None:
         self.bench, self.folder, self.pool, self.labels = bench, folder, pool, labels
+        self.study_values = study_values(pool, leading)
         ranked = rank_trials(labels, dict(zip(pool.numbers, pool.scores, strict=True)))
         self.ranked = ranked
         self.aurocs = np.array([ranked[number] for number in pool.numbers])
@@ -83,7 +92,19 @@ class StudyAudit:
         best = pool.entries[pool.place(next(iter(self.ranked)))]
         default = default_of(pool.entries, chosen.method)
         leaders = self.leaders()
-        criteria = {name: {**self.judged(name), "leading": leaders[name]} for name in leaders}
+        criteria = {
+            name: {
+                "of": "trial",
+                "direction": pool.declared[name].direction,
+                **self.judged(pool.goodness(name)),
+                "leading": leaders[name],
+            }
+            for name in leaders
+        }
+        criteria |= {
+            name: {"of": "study", "direction": "maximize", **self.judged(values), "leading": None}
+            for name, values in self.study_values.items()
+        }
         contenders = {"winner": self.contender("winner", chosen)}
         contenders["best"] = self.contender("best", best)
         if default is not None:
@@ -114,13 +135,12 @@ class StudyAudit:
         }
         return audit
 
-    def judged(self, name: str) -> dict[str, Any]:
+    def judged(self, goodness: Array) -> dict[str, Any]:
         """One criterion against image AUROC over the trials as they were judged."""
-        pool = self.pool
-        found = judge_criterion(pool.goodness(name), self.aurocs, pool.candidates)
+        found = judge_criterion(goodness, self.aurocs, self.pool.candidates)
         if found["pick"] is not None:
-            found["pick"] = pool.numbers[found["pick"]]
-        return {"direction": pool.declared[name].direction, **found}
+            found["pick"] = self.pool.numbers[found["pick"]]
+        return found
 
     def leaders(self) -> dict[str, dict[str, Any] | None]:
         """What each criterion would have picked had it chosen the scoring of every trial, too: the
@@ -197,7 +217,7 @@ class StudyAudit:
         from tuner.report.scatter import criteria_sheet
 
         criteria_sheet(
-            self.pool.criteria,
+            {**self.pool.criteria, **self.study_values},
             {name: found["spearman"] for name, found in audit["criteria"].items()},
             self.aurocs,
             marked=dict.fromkeys(self.pool.of_kind("default"), "defaults")

@@ -32,6 +32,7 @@ class StudyConfig(BaseModel):
     rungs: int = Field(default=4, ge=1, le=32)
     reduction: int = Field(default=2, ge=2, le=8)
     random_trials: int = Field(default=8, ge=0)
+    warm_start: str | None = None
     early_stopping: bool = True
     parallel: int | None = Field(default=None, ge=1)
     workers_per_trial: int = Field(default=1, ge=1)

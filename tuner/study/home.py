@@ -38,6 +38,10 @@ class StudyFolder:
         return self.path / "winner"
 
     @property
+    def warm_start(self) -> Path:
+        return self.path / "warm-start.json"
+
+    @property
     def spool(self) -> Path:
         return self.path / "tracking-spool.jsonl"
 

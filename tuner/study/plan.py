@@ -285,6 +285,7 @@ class Plan:
             ("training", f"{self._each(_trained)}, {config.rungs} rungs, {stopping}"),
             ("precision", self._each(lambda space: _precise(self.speeds[space.method]))),
             *self._siblings(),
+            *([("warm start", f"the best of {config.warm_start} first")] * bool(config.warm_start)),
             ("drawn", self._each(lambda space: ", ".join(space.drawn))),
             ("scoring", f"{self._each(_settings)} judged at each rung, none retrained"),
         ]

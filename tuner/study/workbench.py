@@ -21,11 +21,12 @@ from tuner.study.arrays import StudyArrays, pack_synthetic
 from tuner.study.config import StudyConfig
 from tuner.study.files import TrialFiles
 from tuner.study.home import Home, StudyFolder
-from tuner.study.ledger import Entry
+from tuner.study.ledger import Entry, WarmPoint
 from tuner.study.plan import Layout, Machine, Plan, lay_out, measure
 from tuner.study.pool import Pool, gather
 from tuner.study.space import MethodSpace, build_space, families_of
 from tuner.study.study_level import STUDY_LEVEL, leading_criterion
+from tuner.study.warm_start import find_warm_points
 
 SPLIT_STREAM = 0x5B
 SYNTHETIC_STREAM = 0x5D
@@ -45,6 +46,7 @@ class Workbench:
     spaces: tuple[MethodSpace, ...]
     objectives: tuple[Criterion, ...]
     textures: np.ndarray | None
+    warm: tuple[WarmPoint, ...] = ()
 
     @cached_property
     def data(self) -> TrialData:
@@ -122,11 +124,12 @@ def set_up(
     layout = lay_out(config, machine)
     objectives = _objectives(config)
     spaces = tuple(_space(config, name, machine) for name in config.methods)
+    warm = find_warm_points(config, home, spaces)
     size = config.size or (DEFAULT_SIZES[machine.preset],) * 2
     prepared = prepare(config.data, config.category, size, home.cache, progress=progress)
     parts = split(prepared, stream_seed(config.seed, SPLIT_STREAM) % 2**32, config.held_out)
     pool = load_textures(Path(config.textures), size) if config.textures else None
-    bench = Workbench(config, machine, layout, prepared, parts, spaces, objectives, pool)
+    bench = Workbench(config, machine, layout, prepared, parts, spaces, objectives, pool, warm)
     for space in spaces:
         get_method(space.method).check(bench.data, space.complete(space.defaults))
     return bench
