@@ -7,9 +7,11 @@ import json
 import pytest
 from typer.testing import CliRunner
 
+from methods.criteria.registry import criterion_names
 from methods.registry import get_method, method_names
 from search_spaces.loader import load_search_space, space_names
 from tuner.cli.main import app
+from tuner.study.study_level import STUDY_LEVEL
 
 
 def listed(*arguments: str) -> list[dict[str, object]]:
@@ -24,6 +26,15 @@ def test_every_method_and_space_is_listed_once() -> None:
     spaces = listed("spaces")
     assert [row["space"] for row in spaces] == list(space_names())
     assert next(r for r in spaces if r["space"] == "fae")["scoring settings"] == 75
+
+
+def test_criteria_of_trials_and_of_studies_are_listed_once() -> None:
+    rows = listed("criteria")
+    of = {
+        kind: [row["criterion"] for row in rows if row["of"] == kind] for kind in ("trial", "study")
+    }
+    assert of == {"trial": criterion_names(), "study": list(STUDY_LEVEL)}
+    assert all(row["title"] and row["source"] and row["direction"] for row in rows)
 
 
 @pytest.mark.parametrize("name", method_names())

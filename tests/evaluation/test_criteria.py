@@ -66,3 +66,11 @@ def test_one_that_beats_all_rivals_has_no_regret():
     assert standing(0.95, AUROCS)["regret"] == 0 and standing(0.95, AUROCS)["normalised_rank"] == 0
     assert standing(math.nan, AUROCS)["regret"] is None
     assert standing(0.5, np.array([]))["normalised_rank"] == 0
+
+
+def test_a_pick_among_some_is_still_beside_all() -> None:
+    among = np.array([False, True, True, False, False])
+    found = random_pick(AUROCS, ALL, among)
+    assert found["image_auroc"] == pytest.approx(0.65) and found["regret"] == pytest.approx(0.25)
+    assert found["normalised_rank"] == pytest.approx((0.75 + 0.5) / 2)
+    assert random_pick(AUROCS, ALL, ~ALL)["image_auroc"] is None

@@ -29,13 +29,15 @@ METRICS = {
 
 def arms_block(arms: Mapping[str, Any]) -> RenderableType:
     """What the search gained over its control arms, by each criterion; no label is involved."""
+    draws = len(arms["random"])
+    drawn = f"over {draws} random draw{'s' * (draws > 1)}"
     rows = [
         {
             "criterion": name,
             "winner": found["winner"],
             "over the defaults": _signed(found["over_default"]),
-            f"over {len(arms['random'])} random draws": _signed(found["over_random"]),
-            "draws beaten": _percent(found["random_beaten"]),
+            **({drawn: _signed(found["over_random"])} if draws else {}),
+            **({"draws beaten": _percent(found["random_beaten"])} if draws else {}),
         }
         for name, found in arms["criteria"].items()
         if found["winner"] is not None

@@ -57,16 +57,21 @@ def standing(own: float | None, rivals: Array) -> dict[str, float | None]:
     }
 
 
-def random_pick(aurocs: Array, candidates: Array) -> dict[str, float | None]:
-    """What a pick at random among the candidates is worth, on average."""
-    known = aurocs[candidates & np.isfinite(aurocs)]
-    if len(known) == 0:
-        return standing(None, known)
-    return {
-        "image_auroc": float(known.mean()),
-        "regret": float(known.max() - known.mean()),
-        "normalised_rank": 0.5 if len(known) > 1 else 0.0,
-    }
+def random_pick(
+    aurocs: Array, candidates: Array, among: Array | None = None
+) -> dict[str, float | None]:
+    """What a pick at random among the candidates is worth, on average.
+
+    With `among` bool `[T]` the pick is of these trials instead, and still beside all candidates.
+    """
+    places = np.flatnonzero((candidates if among is None else among) & np.isfinite(aurocs))
+    each = []
+    for place in places:
+        rivals = candidates & (np.arange(len(aurocs)) != place)
+        each.append(standing(float(aurocs[place]), aurocs[rivals]))
+    if not each:
+        return standing(None, aurocs[places])
+    return {name: float(np.mean([one[name] for one in each])) for name in each[0]}
 
 
 def spearman(one: Array, other: Array) -> float | None:

@@ -176,7 +176,7 @@ class StudyAudit:
             others[pool.place(default.number)] = False
         return {
             "random_pick": random_pick(self.aurocs, pool.candidates),
-            "random_draws": random_pick(self.aurocs, drawn),
+            "random_draws": random_pick(self.aurocs, pool.candidates, drawn),
             "defaults": standing(auroc, self.aurocs[others]),
             "candidates": int(pool.candidates.sum()),
         }

@@ -1,0 +1,183 @@
+"""What picks in a kept study: criteria, consensus, combinations, robust picks and ensembles."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import torch
+from selection_judge import (
+    Array,
+    own_settings,
+    pick,
+    regret_of_both,
+    regret_of_setting,
+    regret_of_trial,
+)
+from selection_pool import Study
+
+from methods.criteria.aggregation import (
+    agreement_weights,
+    borda,
+    ensemble_scores,
+    rank_correlations,
+    robust_pick,
+    top,
+)
+from methods.criteria.auroc import auroc
+from methods.criteria.consensus import CONSENSUS
+from methods.criteria.registry import criterion_names, get_criterion
+
+# Chooses the setting where a criterion does not look at scores, as a study does.
+CHOOSER = "synthetic_validation"
+LEADING = ("synthetic_validation", "aligned_synthetic_validation", "matched_synthetic_validation")
+BEST = 5
+GAMES = ("both", "setting", "trial")
+
+
+@dataclass(frozen=True)
+class Judged:
+    """One study with its criteria evaluated; see `selection_judge` for the shapes."""
+
+    study: Study
+
+    @cached_property
+    def auroc(self) -> Array:
+        bad = torch.from_numpy(self.study.anomalous)
+        rows = [auroc(t.test_scores[:, bad], t.test_scores[:, ~bad]) for t in self.study.trials]
+        return torch.stack(rows).numpy()
+
+    @cached_property
+    def test_scores(self) -> torch.Tensor:
+        """`[T, S, M]`."""
+        return torch.stack([trial.test_scores for trial in self.study.trials])
+
+    @cached_property
+    def criteria(self) -> dict[str, Array]:
+        found = {}
+        for name in criterion_names():
+            criterion = get_criterion(name)
+            values = torch.stack([criterion.evaluate(trial) for trial in self.study.trials]).numpy()
+            values = np.where(np.isfinite(values), values, np.nan)
+            found[name] = values if criterion.direction == "maximize" else -values
+        return found
+
+    @cached_property
+    def chosen(self) -> Array:
+        """The setting of each trial where a criterion does not choose one."""
+        return own_settings(self.criteria[CHOOSER], self.study.default_setting)
+
+    @cached_property
+    def consensus(self) -> dict[str, Array]:
+        """Over trials, each under its chosen setting; and over all trials under all settings."""
+        trials, settings, images = self.test_scores.shape
+        rows = self.test_scores[torch.arange(trials), torch.from_numpy(self.chosen)]
+        found = {
+            name: criterion.evaluate(rows)[:, None].expand(-1, settings).numpy()
+            for name, criterion in CONSENSUS.items()
+        }
+        every = self.test_scores.reshape(trials * settings, images)
+        joint = CONSENSUS["rank_agreement"].evaluate(every).reshape(trials, settings)
+        return {**found, "rank_agreement_of_settings": joint.numpy()}
+
+    @cached_property
+    def combined(self) -> dict[str, Array]:
+        """Rank aggregations over all trials under all settings."""
+        values = torch.stack([torch.from_numpy(v) for v in self.criteria.values()]).flatten(1)
+        trusted = torch.stack(
+            [torch.from_numpy(self.criteria[name]) for name in LEADING]
+            + [torch.from_numpy(self.consensus["rank_agreement_of_settings"].copy())]
+        ).flatten(1)
+        shape = self.auroc.shape
+        return {
+            "borda": borda(values).reshape(shape).numpy(),
+            "borda_weighted": borda(values, agreement_weights(values)).reshape(shape).numpy(),
+            "borda_validation_and_agreement": borda(trusted).reshape(shape).numpy(),
+        }
+
+    @cached_property
+    def values(self) -> dict[str, Array]:
+        return {**self.criteria, **self.consensus, **self.combined}
+
+    def sees_scoring(self, name: str) -> bool:
+        return name not in CONSENSUS and not (
+            name in self.criteria and not get_criterion(name).sees_scoring
+        )
+
+    def settings(self, name: str) -> Array:
+        """The setting of each trial where this contender leads."""
+        if not self.sees_scoring(name):
+            return self.chosen
+        return own_settings(self.values[name], self.study.default_setting)
+
+    def regrets(self) -> dict[str, dict[str, float]]:
+        """Of every contender in each game, by the game."""
+        default, truth = self.study.default_setting, self.auroc
+        found: dict[str, dict[str, float]] = {game: {} for game in GAMES}
+        for name, values in self.values.items():
+            found["both"][name] = regret_of_both(truth, values, self.settings(name))
+            found["trial"][name] = regret_of_trial(truth, values, default)
+            if self.sees_scoring(name):
+                found["setting"][name] = regret_of_setting(truth, values)
+        for name in (*LEADING, *self.combined):
+            found["both"] |= self._robust(name)
+        return found
+
+    def _robust(self, name: str) -> dict[str, float]:
+        """Of the best few by a contender: the one most agreed with, and the mean of their ranks."""
+        settings = self.settings(name)
+        trials = np.arange(len(settings))
+        values = torch.from_numpy(self.values[name][trials, settings])
+        if bool(values.isnan().all()):
+            return {f"robust {name}": math.nan, f"ensemble {name}": math.nan}
+        rows = self.test_scores[torch.from_numpy(trials), torch.from_numpy(settings)]
+        agreement = CONSENSUS["model_centrality"].evaluate(rows)
+        trial = robust_pick(values, agreement, BEST)
+        joint = ensemble_scores(rows[top(values, BEST)])[None]
+        bad = torch.from_numpy(self.study.anomalous)
+        highest = float(self.auroc.max())
+        return {
+            f"robust {name}": highest - float(self.auroc[trial, settings[trial]]),
+            f"ensemble {name}": highest - float(auroc(joint[:, bad], joint[:, ~bad])[0]),
+        }
+
+    def signals(self, name: str) -> dict[str, float]:
+        """Numbers without labels that may tell whether to trust the pick of a contender, and what
+        the pick gained over a random one (`gain`, with labels)."""
+        settings = self.settings(name)
+        found = pick(self.values[name], settings)
+        if found is None:
+            return {}
+        trials = np.arange(len(settings))
+        at = np.stack([v[trials, settings] for v in self.criteria.values()])
+        correlations = rank_correlations(torch.from_numpy(at)).fill_diagonal_(torch.nan)
+        own = self.values[name][trials, settings]
+        agreement = self.consensus["rank_agreement"][:, 0]
+        return {
+            "agreement_of_criteria": float(correlations.nanmean()),
+            "margin": float((own[found[0]] - np.nanmean(own)) / max(np.nanstd(own), 1e-12)),
+            "value": float(own[found[0]]),
+            "agreement_of_trials": float(torch.tensor(agreement).nanmean()),
+            "agreement_of_pick": float(agreement[found[0]]),
+            "gain": float(self.auroc[found] - self.auroc.mean()),
+        }
+
+    def rung_values(self, name: str) -> Array:
+        """A criterion at each rung under the setting that it liked best there: `[T, R]`."""
+        index = list(self.study.rung_criteria).index(name)
+        values = self.study.rungs[:, :, index].astype(np.float64)
+        values = values if get_criterion(name).direction == "maximize" else -values
+        known = np.isfinite(values)
+        return np.where(known.any(2), np.where(known, values, -np.inf).max(2), np.nan)
+
+
+def table_of(judged: Sequence[Judged], regrets: Sequence[Mapping[str, float]]) -> dict:
+    """`contender -> task -> regrets, a seed each`."""
+    table: dict[str, dict[str, list[float]]] = {}
+    for one, row in zip(judged, regrets, strict=True):
+        for name, value in row.items():
+            table.setdefault(name, {}).setdefault(one.study.task, []).append(value)
+    return table
