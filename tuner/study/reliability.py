@@ -64,7 +64,7 @@ class Card:
     figures: Mapping[str, Any]
 
     def as_dict(self) -> dict[str, Any]:
-        return asdict(self)
+        return {**asdict(self), "reasons": list(self.reasons)}
 
 
 @dataclass(frozen=True)
@@ -216,7 +216,7 @@ def _agreement(study: Study, figures: Mapping[str, Any], limits: Limits) -> list
     if value is None or value >= limits.alike:
         return []
     level = RANDOM if value < limits.against else DOUBTFUL
-    said = "contradict" if value < 0 else "hardly agree with"
+    said = "contradict" if level == RANDOM else "hardly agree with"
     others = sum(v is not None for v in figures["agreements"].values())
     text = (
         f"{others} other criteria {said} {figures['criterion']} (mean rank correlation {value:.2f})"
