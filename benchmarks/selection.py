@@ -10,8 +10,8 @@ in less than a minute and writes selection.json beside itself, so that a new cri
 training:
 
 - regret of each criterion, combination, robust pick and ensemble by task, beside a random pick
-  (expected) and the defaults, with Holm-corrected Wilcoxon tests; for the choice of trial and
-  setting together, and for either alone;
+  (expected), the defaults and a detector that nobody trains, with Holm-corrected Wilcoxon tests;
+  for the choice of trial and setting together, and for either alone;
 - what leave-one-task-out would take as default, among criteria and among all, and what that costs
   on the task left out;
 - numbers without labels that tell good picks from bad ones, with their thresholds;
@@ -28,7 +28,7 @@ from typing import Any
 import numpy as np
 from cells import finish, run
 from scoring_choice import correlation
-from selection_contenders import CHOOSER, GAMES, LEADING, Judged, table_of
+from selection_contenders import CHOOSER, FIXED, GAMES, LEADING, Judged, table_of
 from selection_judge import (
     Table,
     better_than,
@@ -106,6 +106,8 @@ def judge(options: argparse.Namespace) -> dict[str, Any]:
             for keep in KEEP
         }
         for name in LEADING
+        # A criterion that came after the pool has no history in it.
+        if all(name in one.study.rung_criteria for one in judged)
     }
     return result
 
@@ -113,7 +115,7 @@ def judge(options: argparse.Namespace) -> dict[str, Any]:
 def summary_of(table: Table) -> dict[str, Any]:
     """One game: regrets by task, means, p-values, and the default by leave-one-task-out."""
     means = mean_regrets(table)
-    single = [n for n in table if n not in ("random", "defaults")]
+    single = [n for n in table if n not in ("random", "defaults", FIXED)]
     summary: dict[str, Any] = {
         "regret": task_means(table),
         "mean_regret": dict(sorted(means.items(), key=lambda item: (np.isnan(item[1]), item[1]))),

@@ -29,12 +29,21 @@ from methods.criteria.aggregation import (
 )
 from methods.criteria.auroc import auroc
 from methods.criteria.consensus import CONSENSUS
+from methods.criteria.reference import unusualness
 from methods.criteria.registry import criterion_names, get_criterion
 
 # Chooses the setting where a criterion does not look at scores, as a study does.
 CHOOSER = "synthetic_validation"
-LEADING = ("synthetic_validation", "aligned_synthetic_validation", "matched_synthetic_validation")
+LEADING = (
+    "synthetic_validation",
+    "aligned_synthetic_validation",
+    "matched_synthetic_validation",
+    "resembling_synthetic_validation",
+    "reference_agreement",
+)
 BEST = 5
+# The fixed embedding as a detector of its own: what no training at all would have given.
+FIXED = "untrained detector"
 GAMES = ("both", "setting", "trial")
 
 
@@ -124,7 +133,17 @@ class Judged:
                 found["setting"][name] = regret_of_setting(truth, values)
         for name in (*LEADING, *self.combined):
             found["both"] |= self._robust(name)
+        found["both"][FIXED] = float(truth.max()) - self._fixed()
         return found
+
+    def _fixed(self) -> float:
+        """AUROC of the detector that nobody trains; all trials share what it sees."""
+        evidence = self.study.trials[0]
+        normal, test = evidence.normal_appearance, evidence.test_appearance
+        assert normal is not None and test is not None
+        scores = unusualness(normal, test)[None]
+        bad = torch.from_numpy(self.study.anomalous)
+        return float(auroc(scores[:, bad], scores[:, ~bad])[0])
 
     def _robust(self, name: str) -> dict[str, float]:
         """Of the best few by a contender: the one most agreed with, and the mean of their ranks."""

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import torch
 from cells import Record
-from selection_tasks import Surface, surface
+from selection_tasks import DEMO, Surface, surface
 
 from methods.contract import Context, Precision, stream_seed
 from methods.criteria.contract import Evidence
@@ -74,8 +74,13 @@ class Training:
     protocol: Protocol
 
     @property
+    def surface(self) -> str:
+        """Its name among all surfaces: two sources may have one of the same name."""
+        return self.name if self.source == DEMO else f"{Path(self.source).name}-{self.name}"
+
+    @property
     def label(self) -> str:
-        return f"{self.name} seed {self.seed} trial {self.trial:02d}"
+        return f"{self.surface} seed {self.seed} trial {self.trial:02d}"
 
 
 def study_folder(pool: Path, name: str, batch: str, seed: int) -> Path:
@@ -126,7 +131,7 @@ def train(training: Training) -> Record:
     protocol, seed = training.protocol, training.seed
     found, synthetic = shared((training.source, training.name, seed, protocol))
     space, method = protocol.space(), get_method(METHOD)
-    values = draw(space, training.name, seed, training.trial)
+    values = draw(space, training.surface, seed, training.trial)
     data = {batch: found.data(batch, seed) for batch in found.batches}
     first = next(iter(data.values()))
     context = Context(
@@ -158,7 +163,7 @@ def train(training: Training) -> Record:
             values_at[batch].append(np.stack(rows).astype(np.float32))
         mark = time.process_time()
     for batch, evidence in kept.items():
-        folder = study_folder(Path(training.folder), training.name, batch, seed)
+        folder = study_folder(Path(training.folder), training.surface, batch, seed)
         arrays = {name: getattr(evidence, name).float().numpy() for name in _OF_TRIALS}
         arrays["rungs"] = np.stack(values_at[batch])
         _write_shared(folder, evidence, found.batches[batch].anomalous, space.default_setting)

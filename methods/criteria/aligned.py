@@ -9,6 +9,9 @@ same for all trials of a study.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+
 import numpy as np
 import torch
 from scipy.optimize import nnls
@@ -19,8 +22,12 @@ from methods.criteria.contract import Criterion, Evidence
 from methods.criteria.registry import register_criterion
 from methods.criteria.synthetic import SCORES
 
+Weigh = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
+
 # How much of the weight is spread evenly, whatever the batch says: the estimate is a rough one.
 EVEN_SHARE = 0.5
+USUAL_SHARE = 0.95
+VOTES = 5
 _SMALLEST = 1e-6
 
 
@@ -62,6 +69,27 @@ def mixture_weights(normal: Tensor, test: Tensor, synthetic: Tensor, cell: Tenso
     if total > _SMALLEST:
         weights = torch.from_numpy(found) / total
     return _placed(weights.to(normal.device), there, cell)
+
+
+def resemblance_weights(normal: Tensor, test: Tensor, synthetic: Tensor, cell: Tensor) -> Tensor:
+    """Weight of each family by how often it is what an unusual image of the batch looks like.
+
+    Arguments and result as in `loss_weights`. Unusual is what lies farther from the normal images'
+    mean than 95 % of them; each such image votes for the families of the 5 synthetic ones nearest
+    to it, and a vote counts less in a larger family. Even where nothing is unusual.
+    """
+    normal, test, synthetic = standardised(normal, test, synthetic)
+    there, _ = _families(synthetic, cell)
+    lengths = torch.linalg.vector_norm(test, dim=1)
+    unusual = lengths > torch.linalg.vector_norm(normal, dim=1).quantile(USUAL_SHARE)
+    weights = torch.ones(len(there), dtype=torch.float64, device=test.device) / len(there)
+    if bool(unusual.any()):
+        distances = torch.cdist(test[unusual], synthetic)
+        nearest = distances.topk(min(VOTES, len(synthetic)), dim=1, largest=False).indices
+        sizes = cell.bincount()
+        votes = cell[nearest.flatten()].bincount(minlength=len(sizes))[there] / sizes[there]
+        weights = votes.to(torch.float64) / votes.sum()
+    return _placed(weights, there, cell)
 
 
 def _families(synthetic: Tensor, cell: Tensor) -> tuple[Tensor, list[Tensor]]:
@@ -108,22 +136,13 @@ def weighted_validation(evidence: Evidence, cell: Tensor, weights: Tensor) -> Te
     return value.masked_fill(spoilt | evidence.held_out_scores.isnan().any(1), torch.nan)
 
 
-def _aligned(evidence: Evidence) -> Tensor:
-    return _weighted(evidence, mixture=False)
-
-
-def _matched(evidence: Evidence) -> Tensor:
-    return _weighted(evidence, mixture=True)
-
-
-def _weighted(evidence: Evidence, mixture: bool) -> Tensor:
+def _weighted(evidence: Evidence, weigh: Weigh) -> Tensor:
     cell, synthetic = evidence.synthetic_cell, evidence.synthetic_appearance
     normal, test = evidence.normal_appearance, evidence.test_appearance
     if cell is None or synthetic is None or normal is None or test is None:
         return evidence.nowhere()
     if len(cell) == 0 or evidence.test_scores.shape[1] < 2:
         return evidence.nowhere()
-    weigh = mixture_weights if mixture else loss_weights
     return weighted_validation(evidence, cell, weigh(normal, test, synthetic, cell))
 
 
@@ -134,28 +153,37 @@ _NEEDS = SCORES | {
     "synthetic_appearance",
 }
 
-register_criterion(
-    Criterion(
-        name="aligned_synthetic_validation",
-        title="AUROC on synthetic defects, weighted by their alignment with the unlabelled batch",
-        direction="maximize",
-        source="ours; after ST-SSAD, Eq. 3, and Fung et al., SWSA",
-        sees_scoring=True,
-        evaluate=_aligned,
-        needs=_NEEDS,
-        invariances=frozenset({"shift", "scale", "monotone"}),
-    )
+_KINDS: tuple[tuple[str, str, str, Weigh], ...] = (
+    (
+        "aligned",
+        "by their alignment with the unlabelled batch",
+        "ours; after ST-SSAD, Eq. 3, and Fung et al., SWSA",
+        loss_weights,
+    ),
+    (
+        "matched",
+        "as the mixture that resembles the unlabelled batch",
+        "ours; after Fung et al., SWSA",
+        mixture_weights,
+    ),
+    (
+        "resembling",
+        "by their likeness to what is unusual in the batch",
+        "ours; after Fung et al., SWSA",
+        resemblance_weights,
+    ),
 )
 
-register_criterion(
-    Criterion(
-        name="matched_synthetic_validation",
-        title="AUROC on synthetic defects, weighted as the mixture that resembles the batch",
-        direction="maximize",
-        source="ours; after Fung et al., SWSA",
-        sees_scoring=True,
-        evaluate=_matched,
-        needs=_NEEDS,
-        invariances=frozenset({"shift", "scale", "monotone"}),
+for _name, _how, _source, _weigh in _KINDS:
+    register_criterion(
+        Criterion(
+            name=f"{_name}_synthetic_validation",
+            title=f"AUROC on synthetic defects, weighted {_how}",
+            direction="maximize",
+            source=_source,
+            sees_scoring=True,
+            evaluate=partial(_weighted, weigh=_weigh),
+            needs=_NEEDS,
+            invariances=frozenset({"shift", "scale", "monotone"}),
+        )
     )
-)

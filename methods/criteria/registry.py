@@ -22,6 +22,7 @@ def load_builtin() -> None:
         alignment,
         discordance,
         dispersion,
+        reference,
         separation,
         synthetic,
     )

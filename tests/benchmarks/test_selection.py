@@ -133,7 +133,7 @@ def test_a_new_scene_has_its_defect() -> None:
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Noise in MVTec layout; two kinds of defects."""
-    root, rng = tmp_path_factory.mktemp("data"), np.random.default_rng(0)
+    root, rng = tmp_path_factory.mktemp("data") / "factory", np.random.default_rng(0)
     for part, count, level in (
         ("train/good", 12, None), ("test/good", 8, None), ("test/dot", 4, 0), ("test/hole", 3, 255)
     ):  # fmt: skip
@@ -158,8 +158,8 @@ def kept(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_a_kept_trial_is_judged_as_it_was_seen(kept: Path, data: Path) -> None:
-    study = load(kept / "plate.dot" / "seed_0")
-    assert (study.task, study.seed, len(study.trials)) == ("plate.dot", 0, 2)
+    study = load(kept / "factory-plate.dot" / "seed_0")
+    assert (study.task, study.seed, len(study.trials)) == ("factory-plate.dot", 0, 2)
     batches = surface(str(data), "plate", 16).batches
     assert sorted(batches) == ["dot", "hole"] and batches["hole"].anomalous.sum() == 3
     assert np.array_equal(study.anomalous, batches["dot"].anomalous)
@@ -172,7 +172,7 @@ def test_a_kept_trial_is_judged_as_it_was_seen(kept: Path, data: Path) -> None:
 
 
 def test_every_contender_of_a_kept_study_has_a_regret(kept: Path) -> None:
-    regrets = Judged(load(kept / "plate.hole" / "seed_0")).regrets()
+    regrets = Judged(load(kept / "factory-plate.hole" / "seed_0")).regrets()
     assert set(regrets) == set(GAMES)
     assert {"borda", "robust borda", "ensemble aligned_synthetic_validation"} <= set(
         regrets["both"]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 
@@ -11,12 +13,14 @@ from methods.criteria.aligned import (
     image_wins,
     loss_weights,
     mixture_weights,
+    resemblance_weights,
     weighted_validation,
 )
 from methods.criteria.appearance import WIDTH, Appearance
 from methods.criteria.defects import FAMILIES, build_synthetic
 from methods.criteria.defects.cells import cells, extent
 from methods.criteria.evidence import noise_like
+from methods.criteria.reference import reference_agreement, unusualness
 from methods.criteria.registry import get_criterion
 from methods.criteria.synthetic import family_aurocs
 from tests.methods.evidences import changed, evidence, normal
@@ -84,7 +88,7 @@ def families(truth: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torc
     return normals, test, synthetic, cell
 
 
-@pytest.mark.parametrize("weigh", [loss_weights, mixture_weights])
+@pytest.mark.parametrize("weigh", [loss_weights, mixture_weights, resemblance_weights])
 @pytest.mark.parametrize("truth", [0, 2])
 def test_the_family_that_the_batch_holds_weighs_most(weigh, truth: int) -> None:
     normals, test, synthetic, cell = families(truth)
@@ -104,6 +108,30 @@ def test_a_mixture_by_hand() -> None:
     assert mixture_weights(normals, test, synthetic, cell).tolist() == pytest.approx(expected)
     away = mixture_weights(normals, -test, synthetic, cell)
     assert away.tolist() == pytest.approx([0.5, 0.0, 0.5])
+
+
+def test_votes_by_hand() -> None:
+    normals = torch.tensor([[-1.0], [1.0]])
+    synthetic = torch.tensor([[9.0], [9.0], [9.0], [9.0], [-9.0], [-9.0], [-9.0], [-9.0]])
+    cell = torch.tensor([0, 0, 0, 0, 1, 1, 2, 2])
+    # One unusual image: its 5 nearest are all four of family 0 and one of family 1.
+    test = torch.tensor([[0.5], [7.0]])
+    expected = [1 / 6 + 0.5 * 1 / 1.5, 1 / 6 + 0.5 * 0.5 / 1.5, 1 / 6]
+    found = resemblance_weights(normals, test, synthetic, cell)
+    assert found.tolist() == pytest.approx(expected) or found.tolist() == pytest.approx(
+        [expected[0], expected[2], expected[1]]
+    )
+    usual = resemblance_weights(normals, test[:1], synthetic, cell)
+    assert usual.tolist() == pytest.approx([1 / 3] * 3)
+
+
+def test_agreement_with_the_fixed_detector_by_hand() -> None:
+    normal, test = torch.tensor([[-1.0, 0.0], [1.0, 2.0]]), torch.tensor([[0.0, 1], [3, 1], [0, 3]])
+    reference = unusualness(normal, test)
+    assert reference.tolist() == [0, 3, 2]
+    scores = torch.tensor([[1.0, 9.0, 2.0], [9.0, 1.0, 2.0], [1.0, 2.0, 2.0], [1.0, 1.0, 1.0]])
+    found = reference_agreement(scores, reference)
+    assert found[:3].tolist() == pytest.approx([1, -1, math.sqrt(0.75)]) and found[3].isnan()
 
 
 def test_wins_are_the_parts_of_family_aurocs() -> None:

@@ -32,7 +32,9 @@ def test_criteria_are_found_by_name() -> None:
         "expected_anomaly_gap",
         "matched_synthetic_validation",
         "normalised_pseudo_discrepancy",
+        "reference_agreement",
         "relative_top_median",
+        "resembling_synthetic_validation",
         "score_variance",
         "score_variance_robust",
         "score_variance_standardised",
@@ -128,6 +130,7 @@ def test_a_criterion_without_evidence_gives_no_number(name: str) -> None:
     nothing = changed(
         given,
         test_scores=given.test_scores[:, :1],
+        test_appearance=torch.zeros(1, 5),
         synthetic_scores=given.synthetic_scores[:, :0],
         synthetic_on_test=given.synthetic_on_test[:0],
         synthetic_base=given.synthetic_base[:0],

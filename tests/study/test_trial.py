@@ -84,8 +84,9 @@ def test_kept_weights_give_the_kept_scores(spec: TrialSpec, arrays: StudyArrays)
     detector = get_method("fae").restore(spec.hyperparameters, files.weights())
     data = arrays.trial_data()
     scores = detector.grid_scores(data.test.float() / 255, spec.grid)
+    # A ratio to a nearly empty background shows the rounding of another batch size.
     torch.testing.assert_close(
-        scores.float(), torch.from_numpy(files.scores()["test"]), rtol=1e-4, atol=1e-6
+        scores.float(), torch.from_numpy(files.scores()["test"]), rtol=2e-3, atol=1e-6
     )
 
 

@@ -20,6 +20,8 @@ from methods.criteria.defects.warp import apply_warp, draw_warp
 
 # A defect that changes no pixel by as many grey levels is none; it happens on blank surfaces.
 _VISIBLE_LEVELS = 4
+# More normal images than these teach the fixed embedding little.
+_MOST_NORMALS = 256
 
 
 @dataclass(frozen=True)
@@ -84,7 +86,7 @@ def build_synthetic(
     families not in `exclude` in turn. Pasted texture comes from the base itself or from a held-out
     normal. Defects too faint to see are left out, so there may be a few less. The same generator
     state gives the same set. `normals` `[N, 3, H, W]` are more normal images (those for training)
-    for the fixed embedding to learn from; the held-out ones are among them anyway.
+    for the fixed embedding to learn from; of these and the held-out ones it takes 256 at most.
 
     Raises ValueError where every family is excluded or the numbers are not positive.
     """
@@ -106,7 +108,7 @@ def build_synthetic(
     on_test = on_test.to(test.device)
     images, base, family = (torch.cat(column) for column in zip(*parts, strict=True))
     clean = torch.cat((held_out[base[~on_test]], test[base[on_test]]))
-    known = unit(held_out if normals is None else torch.cat((normals, held_out)))
+    known = unit(_evenly(held_out if normals is None else torch.cat((normals, held_out))))
     look = Appearance.of(known)
     return SyntheticSet(
         images=images,
@@ -119,6 +121,12 @@ def build_synthetic(
         normal_appearance=look.embed(known),
         families=names,
     )
+
+
+def _evenly(images: Tensor) -> Tensor:
+    """At most `_MOST_NORMALS` of them."""
+    count = min(_MOST_NORMALS, len(images))
+    return images[torch.linspace(0, len(images) - 1, count).long()]
 
 
 def _laps(length: int, count: int, generator: torch.Generator) -> Tensor:
