@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import torch
 
 from methods.criteria.dispersion import score_variance
@@ -34,6 +36,15 @@ def test_synthetic_images_go_along_with_their_bases() -> None:
     expected = counts[given.synthetic_base[given.synthetic_on_test]].sum()
     assert int(drawn.synthetic_on_test.sum()) == int(expected)
     assert len(drawn.synthetic_family) == drawn.synthetic_scores.shape[1]
+
+
+def test_no_part_of_the_evidence_is_forgotten() -> None:
+    """Whatever holds a value or a row an image must be drawn with it."""
+    given = evidence()
+    drawn = resample(given, seeded())
+    for field in dataclasses.fields(given):
+        if field.name != "families":
+            assert not torch.equal(getattr(given, field.name), getattr(drawn, field.name)), field
 
 
 def test_every_criterion_can_be_resampled_and_repeats_with_its_generator() -> None:
