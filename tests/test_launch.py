@@ -57,7 +57,16 @@ def test_launch_on_demo_data_registers_a_model_that_loads_elsewhere(tuner: Run, 
     assert status["state"] == "ended"
     assert len(status["trials"]) == 4
     again = json_of(tuner("audit", "first", "--json"))
-    assert again == summary["audit"]
+    # Only a later audit draws the maps of what other criteria would have picked.
+    assert {**again, "picks": None} == {**summary["audit"], "picks": None}
+    assert all(figures["aupro"] is not None for figures in again["picks"].values())
+    assert {"borda", "synthetic_validation"} <= set(again["criteria"])
+    assert (folder / "audit" / "criteria.png").is_file()
+    card = summary["reliability"]
+    assert card["verdict"] == "doubtful" or card["verdict"] == "no better than random"
+    assert any("only 4 trials" in reason for reason in card["reasons"])
+    assert status["reliability"] == again["reliability"] == card
+    assert summary["arms"]["default"] == 0 and set(summary["arms"]["random"]) <= {1, 2, 3}
     refused = tuner("launch", "--name", "first", *TINY, check=False)
     assert refused.returncode == 2
     assert "tuner resume first" in refused.stderr

@@ -16,11 +16,13 @@ from filelock import FileLock, Timeout
 from tuner.study.conductor import Conductor, Observer, Terms
 from tuner.study.config import StudyConfig, read_config
 from tuner.study.home import Home, StudyFolder
-from tuner.study.ledger import Ledger
+from tuner.study.ledger import Entry, Ledger
 from tuner.study.plan import Plan
 from tuner.study.recorder import Recorder
 from tuner.study.selection import select
+from tuner.study.study_level import STUDY_LEVEL, choose
 from tuner.study.trial import TrialSpec
+from tuner.study.warm_start import keep_warm_points
 from tuner.study.workbench import Workbench, set_up
 from tuner.tracking import Tracker, default_artifacts, default_uri
 
@@ -164,15 +166,30 @@ class Job:
                 parent = tracker.start_study(self.config.name, self._tags(), self._parameters())
                 recorder = Recorder(tracker, parent)
                 self._search(ledger, [recorder])
-                winner = select(ledger.entries(), self.workbench.objectives, ledger.front())
+                winner = self._select(ledger)
                 return conclude(self, ledger, winner, recorder)
         except Timeout:
             raise Interrupted(
                 f"the study {self.config.name} is being run by another process"
             ) from None
 
+    def _select(self, ledger: Ledger) -> Entry:
+        """The winner, by the criterion of the study where one was asked for and applies."""
+        entries, objectives = ledger.entries(), self.workbench.objectives
+        if self.config.criterion in STUDY_LEVEL:
+            pool = self.workbench.pool(entries, self.folder)
+            chosen = choose(pool, self.config.criterion, objectives[0])
+            if chosen is not None:
+                return chosen
+            self.voice.warn(
+                f"{self.config.criterion} applies to no trial (too few finished, or equal scores); "
+                f"the winner is chosen by {objectives[0].name}"
+            )
+        return select(entries, objectives, ledger.front())
+
     def _open_ledger(self, resume: bool) -> Ledger:
         config, prepared = self.config, self.workbench.prepared
+        keep_warm_points(self.folder.warm_start, self.workbench.warm)
         ledger = Ledger.create(
             ledger_url(config, self.home),
             config.name,
@@ -182,6 +199,7 @@ class Job:
             random_trials=config.random_trials,
             reduction=config.reduction if self.plan.early_stopping else None,
             resume=resume,
+            warm=self.workbench.warm,
         )
         known = ledger.notes().get("fingerprint")
         if known not in (None, prepared.fingerprint):
@@ -283,6 +301,7 @@ class Job:
         return {
             "budget": config.budget,
             "criterion": config.criterion,
+            "rung_criterion": self.workbench.objectives[0].name,
             "objective": config.objective,
             "rungs": config.rungs,
             "reduction": config.reduction,
@@ -314,7 +333,7 @@ def versions() -> dict[str, str]:
 
 
 def audit(name: str, home: Home) -> dict[str, Any] | None:
-    """Open the labels of a study's data and measure its winner, defaults and best trial.
+    """Open the labels of a study's data and measure its trials and what chose among them.
 
     Returns None where the data hold no labels. Raises ValueError for an unknown study, or one
     that has no winner yet.
@@ -327,4 +346,4 @@ def audit(name: str, home: Home) -> dict[str, Any] | None:
     if registered is None:
         raise ValueError(f"{name} has no winner yet; end it first by: tuner resume {name}")
     workbench = set_up(config, home)
-    return audit_study(workbench, ledger, home.study(name), registered["trial"])
+    return audit_study(workbench, ledger, home.study(name), registered["trial"], every_pick=True)

@@ -8,16 +8,27 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import torch
+
+from methods.criteria.alignment import collapse_threshold
+from methods.self_tuning.guards import anomaly_share
 from tuner.gallery import pictures, strip
 from tuner.reporting import write_report
+from tuner.study.arms import compare, default_of
 from tuner.study.consensus import Consensus
 from tuner.study.files import TrialFiles
 from tuner.study.groups import describe
 from tuner.study.home import StudyFolder
 from tuner.study.jsonfile import write_json
+from tuner.study.judge import finite
 from tuner.study.ledger import Entry, Ledger
+from tuner.study.pool import Pool, values_at
 from tuner.study.recorder import Recorder
+from tuner.study.reliability import Study, assess
 from tuner.study.selection import rank
+from tuner.study.shift import shifts
+from tuner.study.study_level import study_values
+from tuner.study.trial import EMBEDDED_IMAGES
 from tuner.study.workbench import Workbench, restore
 
 if TYPE_CHECKING:
@@ -47,6 +58,17 @@ def conclude(job: Job, ledger: Ledger, winner: Entry, recorder: Recorder) -> dic
     pictures(bench, winner, folder, threshold.value)
     run = recorder.run_of(winner.number)
     tracker.flush(force=True)
+    pool = bench.pool(ledger.entries(), folder)
+    gained = arms(bench, pool, winner, folder)
+    card = assess(
+        evidence_of(bench, pool, winner, ledger, gained=gained, warnings=warnings)
+    ).as_dict()
+    ledger.note(reliability=card)
+    trusted = {
+        "tuner.reliability": card["verdict"],
+        "tuner.reliability_reasons": "; ".join(card["reasons"]),
+    }
+    tracker.tag(run, trusted)
     registered = ledger.notes().get("registered")
     if registered is None or registered["trial"] != winner.number:
         version = register_winner(
@@ -54,7 +76,7 @@ def conclude(job: Job, ledger: Ledger, winner: Entry, recorder: Recorder) -> dic
             run,
             folder.package,
             config.category,
-            {"tuner.study": config.name, "tuner.trial": str(winner.number)},
+            {"tuner.study": config.name, "tuner.trial": str(winner.number), **trusted},
         )
         registered = {
             "name": version.name,
@@ -93,9 +115,16 @@ def conclude(job: Job, ledger: Ledger, winner: Entry, recorder: Recorder) -> dic
                 **winner.last["scoring"],
             },
             "criteria": winner.last["criteria"],
+            "selected_by": config.criterion,
+            "study_criteria": {
+                name: finite(float(values[pool.place(winner.number)]))
+                for name, values in study_values(pool, bench.objectives[0]).items()
+            },
             "drawn": list(bench.space(winner.method).drawn),
             "learned": dict(winner.last.get("tuned", {})),
         },
+        "arms": gained,
+        "reliability": card,
         "groups": describe(entries),
         "warnings": warnings,
         "front": ledger.front() if len(bench.objectives) > 1 else None,
@@ -112,7 +141,9 @@ def conclude(job: Job, ledger: Ledger, winner: Entry, recorder: Recorder) -> dic
         "tracking": tracker.uri,
         "tracking_pending": tracker.pending,
     }
-    tracker.finish_study(parent, _final_metrics(summary), {"tuner.winner": str(winner.number)})
+    tracker.finish_study(
+        parent, _final_metrics(summary), {"tuner.winner": str(winner.number), **trusted}
+    )
     write_json(folder.summary, summary)
     tracker.log_artifacts(parent, folder.pictures, "pictures")
     job.voice.say("writing the report")
@@ -120,6 +151,42 @@ def conclude(job: Job, ledger: Ledger, winner: Entry, recorder: Recorder) -> dic
     tracker.log_artifacts(parent, folder.report.parent, "report")
     summary["tracking_pending"] = tracker.close()
     return summary
+
+
+def arms(bench: Workbench, pool: Pool, winner: Entry, folder: StudyFolder) -> dict[str, Any]:
+    """What the search gained over its control arms, by each criterion."""
+    default = default_of(pool.entries, winner.method)
+    values: dict[str, float | None] = {}
+    if default is not None:
+        setting = bench.space(winner.method).default_setting
+        values = values_at(TrialFiles(folder.trial(default.number)), setting)
+    return compare(pool, winner.number, values)
+
+
+def evidence_of(
+    bench: Workbench,
+    pool: Pool,
+    winner: Entry,
+    ledger: Ledger,
+    *,
+    gained: Mapping[str, Any],
+    warnings: Sequence[Mapping[str, Any]],
+) -> Study:
+    """What the reliability card is made from."""
+    agreements = ledger.notes().get("consensus", {})
+    embedded = min(EMBEDDED_IMAGES, len(bench.parts.train))
+    own = torch.from_numpy(pool.scores[pool.place(winner.number)])
+    return Study(
+        pool=pool,
+        winner=winner.number,
+        leading=bench.objectives[0],
+        consensus=agreements.get(str(winner.number)),
+        arms=gained,
+        shifts=shifts(bench.parts.train, bench.parts.test),
+        warnings=[w["text"] for w in warnings if w["trial"] == winner.number],
+        share=anomaly_share(own) if bool((own > 0).all()) else None,
+        collapse=collapse_threshold(embedded, embedded, len(bench.parts.test)),
+    )
 
 
 def counts(entries: Sequence[Entry]) -> dict[str, int]:
@@ -142,6 +209,7 @@ def package(bench: Workbench, entry: Entry, target: Path, folder: StudyFolder) -
         entry.last["scoring"],
         bench.parts.held_out,
         bench.config.false_positive_rate,
+        bench.config.threshold,
     )
     save_package(
         target,

@@ -6,7 +6,6 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from methods.criteria.registry import get_criterion
 from tuner.job import ledger_url
 from tuner.study.budget import Budget, Spent
 from tuner.study.config import read_config
@@ -14,6 +13,7 @@ from tuner.study.groups import describe
 from tuner.study.home import Home
 from tuner.study.ledger import Ledger
 from tuner.study.selection import rank
+from tuner.study.study_level import leading_criterion
 
 
 def newest(home: Home) -> str:
@@ -36,13 +36,16 @@ def study_status(name: str, home: Home) -> dict[str, Any]:
     running = [entry.number for entry in entries if entry.state == "running"]
     driven = _driven(home, name)
     ended = not running and budget.exhausted(spent)
-    ranked = rank(entries, get_criterion(config.criterion))
+    leading = leading_criterion(config)
+    ranked = rank(entries, leading)
     return {
         "study": name,
         "category": config.category,
         "data": config.data,
         "state": "running" if driven else "ended" if ended else "interrupted",
-        "criterion": config.criterion,
+        "criterion": leading.name,
+        "selected_by": config.criterion,
+        "reliability": ledger.notes().get("reliability"),
         "budget": str(budget),
         "spent": round(budget.spent_by(spent) / budget.amount, 4),
         "seconds": round(seconds, 1),
@@ -55,11 +58,12 @@ def study_status(name: str, home: Home) -> dict[str, Any]:
                 "trial": entry.number,
                 "kind": entry.kind,
                 "origin": entry.origin,
+                "source": entry.source,
                 "group": entry.group,
                 "method": entry.method,
                 "state": entry.state,
                 "rung": entry.rung,
-                "criterion": entry.last.get("criteria", {}).get(config.criterion),
+                "criterion": entry.last.get("criteria", {}).get(leading.name),
                 "warnings": list(entry.warnings),
                 "learned": entry.last.get("tuned", {}),
                 "reason": entry.reason,

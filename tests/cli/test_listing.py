@@ -7,11 +7,11 @@ import json
 import pytest
 from typer.testing import CliRunner
 
-from methods.criteria.consensus import CONSENSUS
 from methods.criteria.registry import criterion_names
 from methods.registry import get_method, method_names
 from search_spaces.loader import load_search_space, space_names
 from tuner.cli.main import app
+from tuner.study.study_level import STUDY_LEVEL
 
 
 def listed(*arguments: str) -> list[dict[str, object]]:
@@ -33,7 +33,7 @@ def test_criteria_of_trials_and_of_studies_are_listed_once() -> None:
     of = {
         kind: [row["criterion"] for row in rows if row["of"] == kind] for kind in ("trial", "study")
     }
-    assert of == {"trial": criterion_names(), "study": list(CONSENSUS)}
+    assert of == {"trial": criterion_names(), "study": list(STUDY_LEVEL)}
     assert all(row["title"] and row["source"] and row["direction"] for row in rows)
 
 

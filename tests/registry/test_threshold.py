@@ -7,8 +7,8 @@ import math
 import numpy as np
 import pytest
 
-from tuner.registry import quantile_threshold
-from tuner.registry.threshold import needed
+from tuner.registry import find_threshold, quantile_threshold
+from tuner.registry.threshold import extreme_value_threshold, fit_tail, needed
 
 
 def test_by_hand():
@@ -57,3 +57,44 @@ def test_scores_that_make_no_sense():
         quantile_threshold([], 0.1)
     with pytest.raises(ValueError, match="1 of 2 held-out scores"):
         quantile_threshold([1.0, math.nan], 0.1)
+
+
+def test_an_exponential_tail_is_found_by_its_moments():
+    """Of the law exp(-x): shape 0 and scale 1, by the expected order statistics."""
+    count = 2000
+    expected = -np.log1p(-(np.arange(1, count + 1) - 0.5) / count)
+    shape, scale = fit_tail(expected)
+    assert shape == pytest.approx(0, abs=0.02) and scale == pytest.approx(1, abs=0.02)
+    # A uniform law is a generalised Pareto of shape -1.
+    shape, scale = fit_tail(np.arange(1, count + 1) / count)
+    assert shape == pytest.approx(-1, abs=0.01) and scale == pytest.approx(2 - 1, abs=0.01)
+
+
+@pytest.mark.parametrize("draw", ["exponential", "normal"])
+def test_an_extrapolated_tail_is_nearer_a_low_rate_than_the_quantile_can_be(draw):
+    """On average over 300 sets of 40 normals; one in 41 is the lowest rate they can promise."""
+    rng, rate = np.random.default_rng(1), 0.005
+    rows = getattr(rng, draw)(size=(300, 40))
+    new = np.sort(getattr(rng, draw)(size=200_000))
+
+    def share(value):
+        return 1 - np.searchsorted(new, value) / len(new)
+
+    found = [extreme_value_threshold(row, rate) for row in rows]
+    assert {each.rule for each in found} == {"extreme-value"}
+    assert "extrapolated" in found[0].caution()
+    extrapolated = np.mean([share(each.value) for each in found])
+    plain = np.mean([share(row.max()) for row in rows])
+    assert rate < extrapolated < 3 * rate < plain
+
+
+def test_a_tail_that_cannot_be_fitted_is_left_to_the_quantile():
+    scores = np.arange(100.0)
+    assert extreme_value_threshold(scores, 0.5) == quantile_threshold(scores, 0.5)
+    assert extreme_value_threshold(scores[:8], 0.01) == quantile_threshold(scores[:8], 0.01)
+    equal = np.concatenate([scores[:50], np.full(50, 99.0)])
+    assert extreme_value_threshold(equal, 0.01) == quantile_threshold(equal, 0.01)
+    assert find_threshold(scores, 0.05) == quantile_threshold(scores, 0.05)
+    assert find_threshold(scores, 0.05, "extreme-value").caution() == ""
+    with pytest.raises(ValueError, match="not finite"):
+        extreme_value_threshold([1.0, math.inf], 0.1)

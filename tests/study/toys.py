@@ -6,13 +6,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from methods.criteria.contract import Criterion, Evidence
 from search_spaces.loader import Choice, Range
 from tuner.study.budget import Budget
 from tuner.study.conductor import Conductor, Terms
-from tuner.study.ledger import Ledger
+from tuner.study.files import CRITERION_PREFIX
+from tuner.study.ledger import Entry, Ledger
 from tuner.study.space import MethodSpace
 from tuner.study.trial import TrialSpec
 
@@ -181,3 +183,25 @@ def learning(
         "warnings": [],
         **changes,
     }
+
+
+def trial(number: int, criteria: Mapping[str, float | None], **changes: Any) -> Entry:
+    """A finished trial of the method `toy`, as the ledger would hold it."""
+    last = {**record(number, 4, 0.0), "criteria": dict(criteria)}
+    values: dict[str, Any] = {
+        "number": number, "kind": "search", "method": "toy", "point": {}, "state": "finished",
+        "records": (last,), "value": 0.0, "reason": "", "started": 0.0, "ended": 1.0,
+    }  # fmt: skip
+    return Entry(**{**values, **changes})
+
+
+def keep_scores(
+    folder: Path, test: Any, held_out: Any, criteria: Mapping[str, Any], setting: int = 0
+) -> None:
+    """Scores `[S, M]` and `[S, V]` and criteria `[S]` of a trial, as it keeps them."""
+    folder.mkdir(parents=True, exist_ok=True)
+    arrays = {CRITERION_PREFIX + name: np.asarray(v, np.float64) for name, v in criteria.items()}
+    np.savez(
+        folder / "scores.npz", setting=np.asarray(setting),
+        test=np.asarray(test, np.float32), held_out=np.asarray(held_out, np.float32), **arrays,
+    )  # fmt: skip

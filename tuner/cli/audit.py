@@ -32,5 +32,6 @@ def audit(
                 "kind (test/good, test/<defect>), and masks under ground_truth for pixel figures"
             )
         voice.audit(result)
+        voice.reliability(result)
     if as_json:
         print_json(result)

@@ -21,7 +21,10 @@ def launch(
     method: Annotated[str, typer.Option(help="One method or several, with commas.")] = "fae",
     space: Annotated[str | None, typer.Option(help="Search space: a name or a YAML file.")] = None,
     criterion: Annotated[
-        str, typer.Option(help="Label-free criterion that leads; see: tuner list criteria.")
+        str, typer.Option(help="Label-free criterion that selects; see: tuner list criteria.")
+    ] = "synthetic_validation",
+    rung_criterion: Annotated[
+        str, typer.Option(help="What leads at rungs where --criterion is of a whole study.")
     ] = "synthetic_validation",
     objective: Annotated[
         str, typer.Option(help="single, or pareto for two criteria without early stopping.")
@@ -45,6 +48,9 @@ def launch(
     reduction: Annotated[int, typer.Option(help="1 in this many goes on at each halving.")] = 2,
     early_stopping: Annotated[bool, typer.Option(help="Stop the weak at rungs.")] = True,
     random_trials: Annotated[int, typer.Option(help="Random draws before the sampler.")] = 8,
+    warm_start: Annotated[
+        str | None, typer.Option(help="Study whose best points are tried first; see: list studies.")
+    ] = None,
     held_out: Annotated[
         float, typer.Option(help="Share of the normal images kept from training.")
     ] = 0.2,
@@ -62,6 +68,12 @@ def launch(
     false_positive_rate: Annotated[
         float, typer.Option(help="Share of normal images that the threshold may flag.")
     ] = 0.05,
+    threshold: Annotated[
+        str,
+        typer.Option(
+            help="quantile of held-out normals, or extreme-value: a fitted tail, for lower rates."
+        ),
+    ] = "quantile",
     keep: Annotated[int, typer.Option(help="Best trials whose detectors go to MLflow.")] = 3,
     export: Annotated[
         bool, typer.Option(help="Keep the winner as an ONNX graph too, if it says the same.")
@@ -89,6 +101,7 @@ def launch(
         "methods": tuple(part.strip() for part in method.split(",") if part.strip()),
         "space": space,
         "criterion": criterion,
+        "rung_criterion": rung_criterion,
         "objective": objective,
         "second_criterion": second_criterion,
         "seed": seed,
@@ -97,6 +110,7 @@ def launch(
         "reduction": reduction,
         "early_stopping": early_stopping,
         "random_trials": random_trials,
+        "warm_start": warm_start,
         "held_out": held_out,
         "parallel": parallel,
         "workers_per_trial": workers_per_trial,
@@ -106,6 +120,7 @@ def launch(
         "trainer": trainer,
         "precision": precision,
         "false_positive_rate": false_positive_rate,
+        "threshold": threshold,
         "keep": keep,
         "export": export,
         "storage": storage,

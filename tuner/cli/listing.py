@@ -113,8 +113,8 @@ def _space(name: str) -> list[dict[str, Any]]:
 
 
 def _criteria() -> list[dict[str, Any]]:
-    from methods.criteria.consensus import CONSENSUS
     from methods.criteria.registry import criterion_names, get_criterion
+    from tuner.study.study_level import STUDY_LEVEL
 
     rows = [
         {
@@ -127,7 +127,7 @@ def _criteria() -> list[dict[str, Any]]:
         }
         for c in map(get_criterion, criterion_names())
     ]
-    among = [
+    rows += [
         {
             "criterion": c.name,
             "of": "study",
@@ -136,9 +136,9 @@ def _criteria() -> list[dict[str, Any]]:
             "title": c.title,
             "source": c.source,
         }
-        for c in CONSENSUS.values()
+        for c in STUDY_LEVEL.values()
     ]
-    return rows + among
+    return rows
 
 
 def _studies() -> list[dict[str, Any]]:

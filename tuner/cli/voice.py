@@ -13,25 +13,20 @@ from rich.text import Text
 
 from methods.registry import get_method
 from tuner.cli.tables import WIDTH, shown, table_of
+from tuner.cli.verdicts import (
+    DEMO,
+    arms_block,
+    audit_block,
+    criteria_block,
+    defects_block,
+    reliability_block,
+    threshold_line,
+)
 from tuner.cli.view import LineView, LiveView
 from tuner.study.conductor import Conductor, Observer
 from tuner.study.ledger import Ledger
 from tuner.study.plan import Plan
 from tuner.study.workbench import Workbench
-
-DEMO = "demo data: surfaces and defects made by a program, not MVTec AD"
-CONTENDERS = {
-    "winner": "winner, chosen without labels",
-    "default": "the paper's defaults",
-    "best": "best trial there was",
-}
-METRICS = {
-    "image_auroc": "image AUROC",
-    "image_ap": "image AP",
-    "pixel_auroc": "pixel AUROC",
-    "pixel_ap": "pixel AP",
-    "aupro": "AUPRO",
-}
 
 
 def make_voice(*, to_error: bool) -> ConsoleVoice:
@@ -111,6 +106,8 @@ class ConsoleVoice:
             self.console.print(f"[dim]learned[/dim] {_named(winner['learned'])}")
         self.console.print(f"[dim]trials[/dim] {ended}")
         self.console.print(Padding(_hyperparameters(winner), (1, 0, 1, 2)))
+        self.console.print(Padding(arms_block(summary["arms"]), (0, 0, 1, 0)))
+        self.console.print(Padding(reliability_block(summary["reliability"]), (0, 0, 1, 0)))
         if summary["audit"] is not None:
             self.audit(summary["audit"], demo=summary["data"]["demo"])
         else:
@@ -135,20 +132,16 @@ class ConsoleVoice:
 
     def audit(self, audit: Mapping[str, Any], *, demo: bool = False) -> None:
         """The figures that labels give, apart from the search."""
-        rows = [
-            {
-                "contender": CONTENDERS[name],
-                "trial": audit["trials"][name],
-                **{title: audit[name].get(key) for key, title in METRICS.items()},
-            }
-            for name in CONTENDERS
-            if name in audit and audit["trials"].get(name) is not None
-        ]
-        note = " on " + DEMO if demo else ""
-        head = Text(f"audit, with labels opened after the search{note}", style="magenta")
-        mean = audit["trials"]["mean_image_auroc"]
-        tail = Text(f"mean image AUROC of all trials: {mean:.4f}", style="dim")
-        self.console.print(Group(head, Padding(Group(table_of(rows), tail), (0, 0, 0, 2))))
+        blocks = [audit_block(audit, demo=demo), criteria_block(audit), defects_block(audit)]
+        for block in blocks:
+            if block is not None:
+                self.console.print(block)
+        self.console.print(threshold_line(audit))
+
+    def reliability(self, audit: Mapping[str, Any]) -> None:
+        """What the study had said of itself, where it did, beside what labels say."""
+        if audit["reliability"] is not None:
+            self.console.print(reliability_block(audit["reliability"]))
 
     def comparison(self, comparison: Mapping[str, Any]) -> None:
         """Studies in columns, in groups of lines."""
@@ -202,6 +195,8 @@ class ConsoleVoice:
         )
         if status["best"] is not None:
             self.console.print(f"best so far: trial {status['best']} by {status['criterion']}")
+        if status["reliability"] is not None:
+            self.console.print(reliability_block(status["reliability"]))
         if status["trials"]:
             self.console.print(table_of([_status_row(trial) for trial in status["trials"]]))
         self._groups(status["groups"])
@@ -214,6 +209,8 @@ def _status_row(trial: Mapping[str, Any]) -> dict[str, Any]:
     kind = trial["kind"]
     if trial["origin"] is not None:
         kind += f" (of {trial['origin']})"
+    if trial["source"]:
+        kind += f" ({trial['source']})"
     return {
         "trial": trial["trial"],
         "kind": kind,

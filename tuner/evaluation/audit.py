@@ -18,8 +18,10 @@ from tuner.evaluation.regions import Regions, find_regions
 Array = NDArray[Any]
 Figures = dict[str, float | None]
 
-METRICS = ("image_auroc", "image_ap", "image_f1_max", "pixel_auroc", "pixel_ap", "aupro")
+PIXEL_METRICS = ("pixel_auroc", "pixel_ap", "aupro")
+METRICS = ("image_auroc", "image_ap", "image_f1_max", *PIXEL_METRICS)
 WINNER = "winner"
+NAMED = ("default", "best")
 
 
 class Truth(Protocol):
@@ -42,11 +44,12 @@ class Contender:
     """Scores `[M]` of the test batch in the order of the labels, and its maps where there are any.
 
     `maps` yields M maps `[H, W]` one by one; it may be called more than once and must yield the
-    same each time.
+    same each time. `pixels` are its pixel metrics where they are known from an earlier audit.
     """
 
     scores: Array
     maps: Callable[[], Iterator[Array]] | None = None
+    pixels: Figures | None = None
 
 
 def open_labels(
@@ -71,14 +74,12 @@ def audit_contenders(labels: Truth, contenders: Mapping[str, Contender]) -> dict
 
     A metric that is not defined (one class only, no known mask, no maps, scores that are not
     numbers) is None, and `undefined` counts them by metric. Pixel metrics leave out anomalous
-    images whose mask is missing. `defects` gives the winner's image AUROC of each kind of defect
-    against all normal images. Raises ValueError for a wrong number of scores or size of maps.
+    images whose mask is missing. `defects` gives image AUROC of each kind of defect against all
+    normal images: `image_auroc` the winner's, and each other named contender's by its name. Raises
+    ValueError for a wrong number of scores or size of maps.
     """
-    known = np.asarray(labels.mask_known, dtype=bool) | ~np.asarray(labels.anomalous, dtype=bool)
-    regions = None if labels.masks is None else find_regions(labels.masks[known])
-    figures = {
-        name: _figures(labels, contender, known, regions) for name, contender in contenders.items()
-    }
+    regions = _regions(labels)
+    figures = contender_figures(labels, contenders, regions)
     every = list(figures.values())
     audited: dict[str, Any] = dict(figures)
     audited["counts"] = {
@@ -92,9 +93,37 @@ def audit_contenders(labels: Truth, contenders: Mapping[str, Contender]) -> dict
         for metric in METRICS
         if any(each[metric] is None for each in every)
     }
-    winner = contenders.get(WINNER)
-    audited["defects"] = {} if winner is None else by_defect(labels, winner.scores)
+    audited["defects"] = _defects(labels, contenders) if WINNER in contenders else {}
     return audited
+
+
+def contender_figures(
+    labels: Truth, contenders: Mapping[str, Contender], regions: Regions | None = None
+) -> dict[str, Figures]:
+    """All metrics of each contender, as in `audit_contenders`; `regions` where they are known."""
+    if regions is None and any(
+        c.maps is not None and c.pixels is None for c in contenders.values()
+    ):
+        regions = _regions(labels)
+    known = _with_known_mask(labels)
+    return {name: _figures(labels, each, known, regions) for name, each in contenders.items()}
+
+
+def _regions(labels: Truth) -> Regions | None:
+    return None if labels.masks is None else find_regions(labels.masks[_with_known_mask(labels)])
+
+
+def _with_known_mask(labels: Truth) -> Array:
+    known: Array = np.asarray(labels.mask_known, dtype=bool)
+    return known | ~np.asarray(labels.anomalous, dtype=bool)
+
+
+def _defects(labels: Truth, contenders: Mapping[str, Contender]) -> dict[str, dict[str, Any]]:
+    found: dict[str, dict[str, Any]] = dict(by_defect(labels, contenders[WINNER].scores))
+    for name in (name for name in NAMED if name in contenders):
+        for kind, figures in by_defect(labels, contenders[name].scores).items():
+            found[kind] = {**found[kind], name: figures["image_auroc"]}
+    return found
 
 
 def by_defect(labels: Truth, scores: Array) -> dict[str, dict[str, float | int | None]]:
@@ -127,8 +156,10 @@ def _figures(labels: Truth, contender: Contender, known: Array, regions: Regions
         "image_f1_max": _defined(image_f1_max, labels.anomalous, contender.scores),
     }
     maps = contender.maps
+    if contender.pixels is not None:
+        return {**figures, **contender.pixels}
     if maps is None or regions is None:
-        return {**figures, "pixel_auroc": None, "pixel_ap": None, "aupro": None}
+        return {**figures, **dict.fromkeys(PIXEL_METRICS)}
 
     def kept() -> Iterator[Array]:
         for index, amap in enumerate(maps()):

@@ -7,23 +7,46 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
+import torch
+from numpy.typing import NDArray
 
 from methods.contract import unit
-from tuner.evaluation.audit import Contender, audit_contenders, open_labels, rank_trials
-from tuner.study.files import TrialFiles
+from methods.criteria.contract import Criterion
+from methods.criteria.registry import get_criterion
+from tuner.evaluation.audit import (
+    Contender,
+    Truth,
+    audit_contenders,
+    contender_figures,
+    open_labels,
+    rank_trials,
+)
+from tuner.evaluation.criteria import judge_criterion, random_pick, standing
+from tuner.evaluation.remembered import Remembered
+from tuner.evaluation.thresholds import threshold_figures
+from tuner.study.arms import default_of
+from tuner.study.files import CRITERION_PREFIX, TrialFiles
 from tuner.study.home import StudyFolder
 from tuner.study.jsonfile import write_json
+from tuner.study.judge import best_setting
 from tuner.study.ledger import Entry, Ledger
-from tuner.study.selection import rank
+from tuner.study.pool import Pool
+from tuner.study.study_level import study_values
+from tuner.study.trial import SCORING_CRITERION
 from tuner.study.workbench import Workbench, restore
+
+Array = NDArray[Any]
 
 
 def audit_study(
-    bench: Workbench, ledger: Ledger, folder: StudyFolder, winner: int
+    bench: Workbench, ledger: Ledger, folder: StudyFolder, winner: int, *, every_pick: bool = False
 ) -> dict[str, Any] | None:
-    """Open the labels of a study that has ended and measure winner, defaults and best trial.
+    """Open the labels of a study that has ended and measure winner, defaults and best trial, and
+    what each criterion's ranking of the trials was worth.
 
-    Returns None where the data hold no labels. Nothing of it flows back into the study.
+    With `every_pick` the picks of all criteria get pixel metrics, too, which costs a pass of each
+    one's network over the batch. Returns None where the data hold no labels. Nothing of it flows
+    back into the study.
     """
     config = bench.config
     hashes = [bench.prepared.test_hashes[i] for i in bench.parts.test_order]
@@ -33,39 +56,187 @@ def audit_study(
     )
     if labels is None:
         return None
-    judged = rank(ledger.entries(), bench.objectives[0])
-    scores = {entry.number: TrialFiles(folder.trial(entry.number)).scores() for entry in judged}
-    own = {number: found["test"][int(found["setting"])] for number, found in scores.items()}
-    aurocs = rank_trials(labels, own)
-
-    def contender(entry: Entry, setting: int | None = None) -> Contender:
-        grid = bench.space(entry.method).grid
-        index = int(scores[entry.number]["setting"]) if setting is None else setting
-        detector = restore(bench, entry, folder)
-        maps = None
-        if hasattr(detector, "maps"):
-            maps = functools.partial(maps_of, bench, detector, grid[index])
-        return Contender(scores[entry.number]["test"][index], maps)
-
-    chosen = next(entry for entry in judged if entry.number == winner)
-    contenders = {"winner": contender(chosen)}
-    default = next((entry for entry in judged if entry.kind == "default"), None)
-    if default is not None:
-        setting = bench.space(default.method).default_setting
-        contenders["default"] = contender(default, setting)
-    # `rank_trials` puts the best first and what is undefined last.
-    best = next(entry for entry in judged if entry.number == next(iter(aurocs)))
-    contenders["best"] = contender(best)
-    audit: dict[str, Any] = audit_contenders(labels, contenders)
-    audit["trials"] = {
-        "winner": winner,
-        "default": None if default is None else default.number,
-        "best": best.number,
-        "mean_image_auroc": float(np.nanmean(list(aurocs.values()))),
-        "image_auroc": {str(number): value for number, value in aurocs.items()},
-    }
+    pool = bench.pool(ledger.entries(), folder)
+    study = StudyAudit(bench, folder, pool, labels, bench.objectives[0])
+    audit = study.figures(winner, every_pick)
+    audit["reliability"] = ledger.notes().get("reliability")
     write_json(folder.audit, audit)
+    study.draw(audit)
     return audit
+
+
+class StudyAudit:
+    """The trials of a study beside the labels of its batch."""
+
+    def __init__(
+        self,
+        bench: Workbench,
+        folder: StudyFolder,
+        pool: Pool,
+        labels: Truth,
+        leading: Criterion,
+    ) -> None:
+        self.bench, self.folder, self.pool, self.labels = bench, folder, pool, labels
+        self.study_values = study_values(pool, leading)
+        ranked = rank_trials(labels, dict(zip(pool.numbers, pool.scores, strict=True)))
+        self.ranked = ranked
+        self.aurocs = np.array([ranked[number] for number in pool.numbers])
+        self.remembered = Remembered.open(folder.audit_plots / "pixel_figures.json", labels)
+        self._keys: dict[str, str] = {}
+
+    def figures(self, winner: int, every_pick: bool) -> dict[str, Any]:
+        """Everything that the audit says; trials are named by their numbers."""
+        pool = self.pool
+        chosen = pool.entries[pool.place(winner)]
+        # `rank_trials` puts the best first and what is undefined last.
+        best = pool.entries[pool.place(next(iter(self.ranked)))]
+        default = default_of(pool.entries, chosen.method)
+        leaders = self.leaders()
+        criteria = {
+            name: {
+                "of": "trial",
+                "direction": pool.declared[name].direction,
+                **self.judged(pool.goodness(name)),
+                "leading": leaders[name],
+            }
+            for name in leaders
+        }
+        criteria |= {
+            name: {"of": "study", "direction": "maximize", **self.judged(values), "leading": None}
+            for name, values in self.study_values.items()
+        }
+        contenders = {"winner": self.contender("winner", chosen)}
+        contenders["best"] = self.contender("best", best)
+        if default is not None:
+            setting = self.bench.space(default.method).default_setting
+            contenders["default"] = self.contender("default", default, setting)
+        named = {winner, best.number}
+        picks = {
+            number: self.contender(
+                str(number), pool.entries[pool.place(number)], localise=every_pick
+            )
+            for number in sorted({c["pick"] for c in criteria.values()} - {None} - named)
+        }
+        audit = audit_contenders(self.labels, contenders)
+        others = contender_figures(self.labels, {str(n): pick for n, pick in picks.items()})
+        found = {**others, **{name: audit[name] for name in contenders}}
+        self.remembered.keep({key: found[name] for name, key in self._keys.items()})
+        audit["picks"] = others | {str(winner): audit["winner"], str(best.number): audit["best"]}
+        audit["criteria"] = criteria
+        audit["controls"] = self.controls(default, audit.get("default", {}).get("image_auroc"))
+        audit["threshold"] = self.thresholds(chosen)
+        known = self.aurocs[np.isfinite(self.aurocs)]
+        audit["trials"] = {
+            "winner": winner,
+            "default": None if default is None else default.number,
+            "best": best.number,
+            "mean_image_auroc": float(known.mean()) if len(known) else None,
+            "image_auroc": {str(n): v if np.isfinite(v) else None for n, v in self.ranked.items()},
+        }
+        return audit
+
+    def judged(self, goodness: Array) -> dict[str, Any]:
+        """One criterion against image AUROC over the trials as they were judged."""
+        found = judge_criterion(goodness, self.aurocs, self.pool.candidates)
+        if found["pick"] is not None:
+            found["pick"] = self.pool.numbers[found["pick"]]
+        return found
+
+    def leaders(self) -> dict[str, dict[str, Any] | None]:
+        """What each criterion would have picked had it chosen the scoring of every trial, too: the
+        trial, its setting and their image AUROC; None where it does not apply."""
+        found: dict[str, tuple[float, Entry, int, Array]] = {}
+        criteria = list(self.pool.declared.values())
+        for place in np.flatnonzero(self.pool.candidates):
+            entry = self.pool.entries[place]
+            kept = self._kept(entry)
+            for criterion in criteria:
+                best = _at_its_best(kept, criterion)
+                if best is not None and best[0] > found.get(criterion.name, (-np.inf,))[0]:
+                    found[criterion.name] = (*best[:1], entry, best[1], kept["test"][best[1]])
+        return {
+            c.name: self._leader(*found[c.name][1:]) if c.name in found else None for c in criteria
+        }
+
+    def _leader(self, entry: Entry, setting: int, scores: Array) -> dict[str, Any]:
+        auroc = rank_trials(self.labels, {entry.number: scores})[entry.number]
+        return {
+            "trial": entry.number,
+            "scoring": dict(self.bench.space(entry.method).grid[setting]),
+            "image_auroc": auroc if np.isfinite(auroc) else None,
+        }
+
+    def controls(self, default: Entry | None, auroc: float | None) -> dict[str, Any]:
+        """What a pick at random, the random draws, and the defaults were worth."""
+        pool = self.pool
+        drawn = np.zeros(len(pool), dtype=bool)
+        drawn[pool.of_kind("random")] = True
+        others = pool.candidates.copy()
+        if default is not None:
+            others[pool.place(default.number)] = False
+        return {
+            "random_pick": random_pick(self.aurocs, pool.candidates),
+            "random_draws": random_pick(self.aurocs, pool.candidates, drawn),
+            "defaults": standing(auroc, self.aurocs[others]),
+            "candidates": int(pool.candidates.sum()),
+        }
+
+    def thresholds(self, entry: Entry) -> dict[str, Any]:
+        """How often the winner's thresholds flag normal and anomalous test images."""
+        kept = self._kept(entry)
+        setting = int(kept["setting"])
+        rate = self.bench.config.false_positive_rate
+        return threshold_figures(
+            self.labels, kept["test"][setting], kept["held_out"][setting], rate
+        )
+
+    def contender(
+        self, name: str, entry: Entry, setting: int | None = None, *, localise: bool = True
+    ) -> Contender:
+        """A trial's scores and maps, under a setting or under the one that it was judged by."""
+        kept = self._kept(entry)
+        index = int(kept["setting"]) if setting is None else setting
+        space = self.bench.space(entry.method)
+        settings = {"method": entry.method, **space.complete(entry.point), **space.grid[index]}
+        key = self.remembered.key(TrialFiles(self.folder.trial(entry.number)).detector, settings)
+        known = self.remembered.of(key)
+        if known is not None or not localise:
+            return Contender(kept["test"][index], pixels=known)
+        detector = restore(self.bench, entry, self.folder)
+        if not hasattr(detector, "maps"):
+            return Contender(kept["test"][index])
+        self._keys[name] = key
+        maps = functools.partial(maps_of, self.bench, detector, space.grid[index])
+        return Contender(kept["test"][index], maps)
+
+    def _kept(self, entry: Entry) -> dict[str, Array]:
+        return TrialFiles(self.folder.trial(entry.number)).scores()
+
+    def draw(self, audit: Mapping[str, Any]) -> None:
+        """Scatter plots of each criterion against image AUROC, into the study's folder."""
+        from tuner.report.scatter import criteria_sheet
+
+        criteria_sheet(
+            {**self.pool.criteria, **self.study_values},
+            {name: found["spearman"] for name, found in audit["criteria"].items()},
+            self.aurocs,
+            marked=dict.fromkeys(self.pool.of_kind("default"), "defaults")
+            | {self.pool.place(audit["trials"]["winner"]): "winner"},
+            path=self.folder.audit_plots / "criteria.png",
+            caption="made with labels, after the search",
+        )
+
+
+def _at_its_best(kept: Mapping[str, Array], criterion: Criterion) -> tuple[float, int] | None:
+    """A criterion (turned so that more is better) under the setting that it would choose."""
+    chooser = criterion if criterion.sees_scoring else get_criterion(SCORING_CRITERION)
+    if any(CRITERION_PREFIX + c.name not in kept for c in (chooser, criterion)):
+        return None
+    by_setting = torch.from_numpy(kept[CRITERION_PREFIX + chooser.name])
+    setting = best_setting(by_setting, chooser)
+    value = float(kept[CRITERION_PREFIX + criterion.name][setting])
+    sign = 1.0 if criterion.direction == "maximize" else -1.0
+    return (sign * value, setting) if np.isfinite(value) else None
 
 
 def maps_of(bench: Workbench, detector: Any, scoring: Mapping[str, Any]) -> Iterator[np.ndarray]:

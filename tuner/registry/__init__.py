@@ -17,7 +17,7 @@ if TYPE_CHECKING:
         save_package,
     )
     from tuner.registry.register import RegisteredVersion, RegistryError, register_winner
-    from tuner.registry.threshold import Threshold, quantile_threshold
+    from tuner.registry.threshold import Threshold, find_threshold, quantile_threshold
 
 _HOMES = {
     "Export": "export",
@@ -29,6 +29,7 @@ _HOMES = {
     "Threshold": "threshold",
     "calibrate": "package",
     "export_onnx": "export",
+    "find_threshold": "threshold",
     "load_package": "package",
     "quantile_threshold": "threshold",
     "read_export": "export",
@@ -47,6 +48,7 @@ __all__ = [
     "Threshold",
     "calibrate",
     "export_onnx",
+    "find_threshold",
     "load_package",
     "quantile_threshold",
     "read_export",

@@ -21,7 +21,7 @@ from methods.onepass import Judged, OnePass, OnePassDetector
 from methods.registry import get_method
 from methods.state import move
 from tuner.registry.intake import Images, batches
-from tuner.registry.threshold import Threshold, quantile_threshold
+from tuner.registry.threshold import Rule, Threshold, find_threshold
 
 FORMAT = 1
 WEIGHTS_FILE = "detector.safetensors"
@@ -124,17 +124,18 @@ def calibrate(
     scoring: Scoring,
     held_out: NDArray[np.uint8],
     false_positive_rate: float,
+    rule: Rule = "quantile",
 ) -> tuple[NDArray[np.float64], Threshold]:
     """Scores `[V]` of held-out normals uint8 `[V, 3, H, W]`, and the threshold that they set.
 
     The threshold is raised by a hair, so that rounding on another machine does not lift the
-    very image it was taken from above it. Raises ValueError as `quantile_threshold` does.
+    very image it was taken from above it. Raises ValueError as `find_threshold` does.
     """
     one_pass = one_pass_of(detector, scoring)
     with torch.inference_mode():
         parts = [one_pass(unit(part))[0] for part in torch.from_numpy(held_out).split(_BATCH)]
     scores = torch.cat(parts).double().numpy()
-    found = quantile_threshold(scores, false_positive_rate)
+    found = find_threshold(scores, false_positive_rate, rule)
     return scores, replace(found, value=found.value + _HAIR * abs(found.value))
 
 

@@ -28,6 +28,7 @@ class StudyConfig(BaseModel):
     space: str | None = None
     budget: str = "50"
     criterion: str = "synthetic_validation"
+    rung_criterion: str = "synthetic_validation"
     objective: Literal["single", "pareto"] = "single"
     second_criterion: str = "validation_loss"
     seed: int = Field(default=0, ge=0, le=2**31 - 1)
@@ -36,6 +37,7 @@ class StudyConfig(BaseModel):
     rungs: int = Field(default=4, ge=1, le=32)
     reduction: int = Field(default=2, ge=2, le=8)
     random_trials: int = Field(default=8, ge=0)
+    warm_start: str | None = None
     early_stopping: bool = True
     parallel: int | None = Field(default=None, ge=1)
     workers_per_trial: int = Field(default=1, ge=1)
@@ -47,6 +49,7 @@ class StudyConfig(BaseModel):
     pins: dict[str, Value] = Field(default_factory=dict)
     textures: str | None = None
     false_positive_rate: float = Field(default=0.05, gt=0, lt=1)
+    threshold: Literal["quantile", "extreme-value"] = "quantile"
     keep: int = Field(default=3, ge=1)
     export: bool = True
     storage: str | None = None

@@ -26,6 +26,11 @@ class TrialFiles:
 
     path: Path
 
+    @property
+    def detector(self) -> Path:
+        """The file of its detector's weights."""
+        return self.path / "detector.safetensors"
+
     def records(self) -> list[Record]:
         file = self.path / "rungs.jsonl"
         if not file.is_file():
@@ -46,7 +51,7 @@ class TrialFiles:
         """Keep one rung. The checkpoint goes last: what it names is there already."""
         self.path.mkdir(parents=True, exist_ok=True)
         arrays = {name: value.detach().cpu().contiguous() for name, value in weights.items()}
-        self._replace("detector.safetensors", lambda p: save_file(arrays, p))
+        self._replace(self.detector.name, lambda p: save_file(arrays, p))
         kept: dict[str, Any] = dict(scores)
         self._replace("scores.npz", lambda p: np.savez(p, **kept))
         lines = [*self.records(), record]
@@ -58,7 +63,7 @@ class TrialFiles:
         (self.path / "checkpoint.pt").unlink(missing_ok=True)
 
     def weights(self) -> dict[str, Tensor]:
-        return load_file(self.path / "detector.safetensors")
+        return load_file(self.detector)
 
     def scores(self) -> dict[str, np.ndarray]:
         with np.load(self.path / "scores.npz") as file:

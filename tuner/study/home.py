@@ -26,6 +26,10 @@ class StudyFolder:
         return self.path / "audit.json"
 
     @property
+    def audit_plots(self) -> Path:
+        return self.path / "audit"
+
+    @property
     def pictures(self) -> Path:
         return self.path / "pictures"
 
@@ -36,6 +40,10 @@ class StudyFolder:
     @property
     def package(self) -> Path:
         return self.path / "winner"
+
+    @property
+    def warm_start(self) -> Path:
+        return self.path / "warm-start.json"
 
     @property
     def spool(self) -> Path:

@@ -26,17 +26,26 @@ from tuner.study.space import MethodSpace
 
 Outcome = Literal["finished", "stopped_early", "failed"]
 # A `sibling` begins a method's defaults from another usual initial value, a `learned` trial is at
-# what another trial learned by gradient.
-Kind = Literal["default", "sibling", "random", "search", "learned"]
+# what another trial learned by gradient, a `warm` one at what did well in another study.
+Kind = Literal["default", "sibling", "random", "search", "learned", "warm"]
 
 # Trials that do not wait for the sampler: offered when a study is made.
-_GIVEN = ("default", "sibling")
+_GIVEN = ("default", "sibling", "warm")
 
 _STATES = {
     "finished": TrialState.COMPLETE,
     "stopped_early": TrialState.PRUNED,
     "failed": TrialState.FAIL,
 }
+
+
+@dataclass(frozen=True)
+class WarmPoint:
+    """A point that did well elsewhere; `source` says where, for people."""
+
+    method: str
+    point: Mapping[str, Value]
+    source: str
 
 
 class StudyNotFound(LookupError):
@@ -48,8 +57,9 @@ class Entry:
     """One trial as the ledger holds it.
 
     `group` names the siblings that it belongs to, `origin` the trial that learned its point,
-    `learned` the point that it learned itself. `consensus` says how far it ranks the unlabelled
-    images as the trials before it did (see `tuner.study.consensus`), None where nothing is known.
+    `source` the study and trial that a warm start took it from, `learned` the point that it learned
+    itself. `consensus` says how far it ranks the unlabelled images as the trials before it did (see
+    `tuner.study.consensus`), None where nothing is known.
     """
 
     number: int
@@ -67,6 +77,7 @@ class Entry:
     learned: Mapping[str, Value] = field(default_factory=dict)
     consensus: float | None = None
     study_warnings: tuple[str, ...] = ()
+    source: str = ""
 
     @property
     def last(self) -> Record:
@@ -109,9 +120,15 @@ def _first_use(url: str) -> Iterator[None]:
 class Ledger:
     """The trials of one study."""
 
-    def __init__(self, study: optuna.Study, spaces: Sequence[MethodSpace]) -> None:
+    def __init__(
+        self,
+        study: optuna.Study,
+        spaces: Sequence[MethodSpace],
+        warm: Sequence[WarmPoint] = (),
+    ) -> None:
         self._study = study
         self._spaces = {space.method: space for space in spaces}
+        self._warm = tuple(warm)
 
     @classmethod
     def create(
@@ -125,9 +142,10 @@ class Ledger:
         random_trials: int,
         reduction: int | None,
         resume: bool = False,
+        warm: Sequence[WarmPoint] = (),
     ) -> Ledger:
-        """Open a study to add trials to it; every method's defaults are its first trials, and then
-        their siblings.
+        """Open a study to add trials to it; every method's defaults are its first trials, then
+        their siblings, then `warm` points. A study that is continued keeps its own warm points.
 
         `reduction` is the rate of successive halving (its eta), None for no early stopping. With
         `resume` a study of that name is continued, and what a killed driver left half-written is
@@ -141,7 +159,7 @@ class Ledger:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
             sampler = optuna.samplers.TPESampler(
-                n_startup_trials=random_trials + _given(spaces),
+                n_startup_trials=random_trials + _given(spaces) + len(warm),
                 multivariate=True,
                 group=len(spaces) > 1,
                 constant_liar=True,
@@ -155,7 +173,7 @@ class Ledger:
                 pruner=pruner,
                 load_if_exists=resume,
             )
-        ledger = cls(study, spaces)
+        ledger = cls(study, spaces, warm)
         ledger._complete(random_trials)
         return ledger
 
@@ -175,6 +193,7 @@ class Ledger:
         *,
         group: str = "",
         origin: int | None = None,
+        source: str = "",
     ) -> None:
         """Offer a point to be tried before the sampler draws the next one.
 
@@ -190,6 +209,7 @@ class Ledger:
         marks |= {"beside": beside} if beside else {}
         marks |= {"group": group} if group else {}
         marks |= {"origin": origin} if origin is not None else {}
+        marks |= {"source": source} if source else {}
         self._study.enqueue_trial(params, user_attrs=marks)
 
     def offered(self, method: str, origin: int) -> bool:
@@ -230,6 +250,8 @@ class Ledger:
         given += [(s.method, point, "sibling") for s in spaces for point in s.siblings]
         for method, point, kind in given[already:]:
             self.enqueue(method, point, kind, group=groups[method])
+        for warm in self._warm[max(0, already - len(given)) :]:
+            self.enqueue(warm.method, warm.point, "warm", source=warm.source)
 
     def _draw(self, trial: optuna.Trial, random_trials: int) -> Entry:
         """Draw what a trial still lacks; what it has, it keeps."""
@@ -251,7 +273,8 @@ class Ledger:
                 )
         kind = trial.user_attrs.get("kind")
         if kind is None:
-            early = trial.number < random_trials + _given(self._spaces.values())
+            given = _given(self._spaces.values()) + len(self._warm)
+            early = trial.number < random_trials + given
             trial.set_user_attr("kind", "random" if early else "search")
         trial.set_user_attr("method", name)
         trial.set_user_attr("point", {**point, **trial.user_attrs.get("beside", {})})
@@ -355,4 +378,5 @@ def _entry(trial: FrozenTrial) -> Entry:
         learned=attrs.get("learned", {}),
         consensus=attrs.get("consensus"),
         study_warnings=tuple(attrs.get("warnings", ())),
+        source=attrs.get("source", ""),
     )

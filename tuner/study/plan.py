@@ -16,6 +16,7 @@ from methods.registry import get_method
 from tuner.study.budget import Budget
 from tuner.study.config import StudyConfig
 from tuner.study.space import MethodSpace
+from tuner.study.study_level import leading_criterion
 
 PROBE_STEPS = 6
 CLEARLY_FASTER = 1.2
@@ -278,12 +279,13 @@ class Plan:
                 f"out, {self.counts['test']} unlabelled, {self.size[0]} x {self.size[1]} px",
             ),
             ("method", ", ".join(space.method for space in self.spaces)),
-            ("criterion", config.criterion + second),
+            ("criterion", self._criterion() + second),
             ("budget", f"{self.budget}: about {trials:.0f} trials, {seconds / 60:.0f} min"),
             ("trials", f"{layout.parallel} at once, {each} each, trained {place}"),
             ("training", f"{self._each(_trained)}, {config.rungs} rungs, {stopping}"),
             ("precision", self._each(lambda space: _precise(self.speeds[space.method]))),
             *self._siblings(),
+            *([("warm start", f"the best of {config.warm_start} first")] * bool(config.warm_start)),
             ("drawn", self._each(lambda space: ", ".join(space.drawn))),
             ("scoring", f"{self._each(_settings)} judged at each rung, none retrained"),
         ]
@@ -293,6 +295,12 @@ class Plan:
         if len(self.spaces) == 1:
             return say(self.spaces[0])
         return "; ".join(f"{space.method}: {say(space)}" for space in self.spaces)
+
+    def _criterion(self) -> str:
+        leading = leading_criterion(self.config).name
+        if leading == self.config.criterion:
+            return leading
+        return f"{leading} at rungs; {self.config.criterion} of all trials selects"
 
     def _siblings(self) -> list[tuple[str, str]]:
         """Methods that begin their default trial from several initial values."""

@@ -29,6 +29,7 @@ class Recorder:
         tags = {"tuner.method": spec.method, "tuner.kind": entry.kind}
         tags |= {"tuner.group": entry.group} if entry.group else {}
         tags |= {"tuner.origin": str(entry.origin)} if entry.origin is not None else {}
+        tags |= {"tuner.warm_start": entry.source} if entry.source else {}
         params = {**spec.hyperparameters, "seed": spec.seed}
         self._runs[entry.number] = self.tracker.start_trial(self.parent, entry.number, tags, params)
 

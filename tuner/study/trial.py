@@ -25,9 +25,11 @@ from methods.contract import (
     Scoring,
     TrialData,
     TuningMethod,
+    stream_seed,
 )
 from methods.criteria.evidence import gather_evidence
 from methods.criteria.registry import get_criterion
+from methods.criteria.resampling import resampled_values
 from methods.hyperparameter import Value
 from methods.registry import get_method
 from tuner.study.arrays import StudyArrays
@@ -37,6 +39,8 @@ from tuner.study.judge import SIBLING_CRITERION, finite, judge
 SCORING_CRITERION = "synthetic_validation"
 EMBEDDED_IMAGES = 64
 CORRUPTION_STREAM = 0x6A
+RESAMPLING_STREAM = 0x6B
+RESAMPLED = 24
 
 
 @dataclass(frozen=True)
@@ -185,10 +189,19 @@ class Bench:
             grid=self.spec.grid,
         )
         verdict = judge(evidence, self.criteria, self.leading, self.scoring)
+        # The same images are drawn in every trial: what they share cancels between two trials.
+        again = resampled_values(
+            self.leading,
+            evidence,
+            verdict.setting,
+            RESAMPLED,
+            torch.Generator().manual_seed(stream_seed(self.spec.seed, RESAMPLING_STREAM)),
+        )
         record = {
             "number": self.spec.number,
             "rung": progress.rung,
             "criteria": dict(verdict.values),
+            "resampled": [finite(value) for value in again.tolist()],
             "setting": verdict.setting,
             "scoring": dict(self.spec.grid[verdict.setting]),
             "train_loss": progress.train_loss,

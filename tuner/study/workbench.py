@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -21,9 +21,12 @@ from tuner.study.arrays import StudyArrays, pack_synthetic
 from tuner.study.config import SPLIT_STREAM, SYNTHETIC_STREAM, StudyConfig
 from tuner.study.files import TrialFiles
 from tuner.study.home import Home, StudyFolder
-from tuner.study.ledger import Entry
+from tuner.study.ledger import Entry, WarmPoint
 from tuner.study.plan import Layout, Machine, Plan, lay_out, measure
+from tuner.study.pool import Pool, gather
 from tuner.study.space import MethodSpace, build_space, families_of
+from tuner.study.study_level import STUDY_LEVEL, leading_criterion
+from tuner.study.warm_start import find_warm_points
 
 DEFAULT_SIZES = {"cpu": 64, "gpu": 256}
 
@@ -40,6 +43,7 @@ class Workbench:
     spaces: tuple[MethodSpace, ...]
     objectives: tuple[Criterion, ...]
     textures: np.ndarray | None
+    warm: tuple[WarmPoint, ...] = ()
 
     @cached_property
     def data(self) -> TrialData:
@@ -95,6 +99,10 @@ class Workbench:
             size=self.data.size,
         )
 
+    def pool(self, entries: Sequence[Entry], folder: StudyFolder) -> Pool:
+        """The judged trials side by side, under every criterion."""
+        return gather(entries, folder.trial, [get_criterion(name) for name in self.criteria])
+
     @property
     def criteria(self) -> list[str]:
         """Every registered criterion; all of them are tracked, whichever leads."""
@@ -113,20 +121,26 @@ def set_up(
     layout = lay_out(config, machine)
     objectives = _objectives(config)
     spaces = tuple(_space(config, name, machine) for name in config.methods)
+    warm = find_warm_points(config, home, spaces)
     size = config.size or (DEFAULT_SIZES[machine.preset],) * 2
     prepared = prepare(config.data, config.category, size, home.cache, progress=progress)
     parts = split(prepared, stream_seed(config.seed, SPLIT_STREAM) % 2**32, config.held_out)
     pool = load_textures(Path(config.textures), size) if config.textures else None
-    bench = Workbench(config, machine, layout, prepared, parts, spaces, objectives, pool)
+    bench = Workbench(config, machine, layout, prepared, parts, spaces, objectives, pool, warm)
     for space in spaces:
         get_method(space.method).check(bench.data, space.complete(space.defaults))
     return bench
 
 
 def _objectives(config: StudyConfig) -> tuple[Criterion, ...]:
-    leading = get_criterion(config.criterion)
+    leading = leading_criterion(config)
     if config.objective == "single":
         return (leading,)
+    if config.criterion in STUDY_LEVEL:
+        raise ValueError(
+            f"{config.criterion} chooses one winner of a whole study, and a Pareto study wants "
+            "two criteria of trials; give one of them by --criterion"
+        )
     second = get_criterion(config.second_criterion)
     if second.name == leading.name:
         raise ValueError(f"a Pareto study needs two criteria, but both are {leading.name}")

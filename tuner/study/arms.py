@@ -1,0 +1,76 @@
+"""The control arms of a study: what a search must beat to have been worth its budget.
+
+They are trials like any other and inside the budget: the paper's defaults (kind `default`, never
+stopped early, and compared under the paper's own scoring), and draws at random (kind `random`,
+judged as every trial is). Without labels the comparison is by criteria, and a winner that was
+chosen by one is the best by that one: what the others say is worth more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from tuner.study.ledger import Entry
+from tuner.study.pool import Pool
+
+
+def default_of(entries: Sequence[Entry], method: str) -> Entry | None:
+    """The trial at the defaults of a method; None where it was not judged."""
+    return next(
+        (e for e in entries if e.kind == "default" and e.method == method and e.records), None
+    )
+
+
+def compare(pool: Pool, winner: int, defaults: Mapping[str, float | None]) -> dict[str, Any]:
+    """What the search gained over its control arms, by each criterion.
+
+    `winner` is a trial's number; `defaults` are the criteria of the defaults of its method under
+    the paper's scoring. Gains are positive where the winner is better, whichever way the criterion
+    points; None where one side is undefined. `random_beaten` is the share of the random draws
+    that the winner beats, a tie counting half.
+    """
+    drawn = [place for place in pool.of_kind("random") if pool.numbers[place] != winner]
+    default = default_of(pool.entries, pool.entries[pool.place(winner)].method)
+    return {
+        "default": None if default is None else default.number,
+        "random": [pool.numbers[place] for place in drawn],
+        "random_finished": int(pool.finished[drawn].sum()) if drawn else 0,
+        "criteria": {
+            name: _compared(pool, name, pool.place(winner), drawn, defaults.get(name))
+            for name in pool.criteria
+        },
+    }
+
+
+def _compared(
+    pool: Pool, name: str, winner: int, drawn: Sequence[int], default: float | None
+) -> dict[str, float | None]:
+    sign = 1.0 if pool.declared[name].direction == "maximize" else -1.0
+    values = pool.criteria[name]
+    own = values[winner]
+    others = values[list(drawn)][np.isfinite(values[list(drawn)])]
+    found: dict[str, float | None] = {
+        "winner": _number(own),
+        "default": default,
+        "over_default": None if default is None else _number(sign * (own - default)),
+        "random": None,
+        "over_random": None,
+        "random_beaten": None,
+    }
+    if len(others):
+        better = sign * (own - others)
+        found |= {
+            "random": float(others.mean()),
+            "over_random": _number(float(better.mean())),
+            "random_beaten": None
+            if np.isnan(own)
+            else float(((better > 0) + 0.5 * (better == 0)).mean()),
+        }
+    return found
+
+
+def _number(value: float) -> float | None:
+    return float(value) if np.isfinite(value) else None
