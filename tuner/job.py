@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 import threading
 import time
@@ -13,9 +14,9 @@ from typing import Any, Protocol
 from filelock import FileLock, Timeout
 
 from tuner.study.conductor import Conductor, Observer, Terms
-from tuner.study.config import StudyConfig
+from tuner.study.config import STORAGE_VARIABLE, TRACKING_VARIABLE, StudyConfig
 from tuner.study.home import Home, StudyFolder
-from tuner.study.ledger import Ledger
+from tuner.study.ledger import Ledger, StudyNotFound
 from tuner.study.plan import Plan
 from tuner.study.recorder import Recorder
 from tuner.study.selection import select
@@ -65,11 +66,29 @@ class Silent:
 
 
 def ledger_url(config: StudyConfig, home: Home) -> str:
-    return config.storage or home.ledger_url
+    return config.storage or os.environ.get(STORAGE_VARIABLE) or home.ledger_url
 
 
 def tracking_uri(config: StudyConfig, home: Home) -> str:
-    return config.tracking_uri or default_uri(home.path)
+    return _given_tracking(config) or default_uri(home.path)
+
+
+def _given_tracking(config: StudyConfig) -> str | None:
+    return config.tracking_uri or os.environ.get(TRACKING_VARIABLE)
+
+
+def check_durable(config: StudyConfig, home: Home) -> None:
+    """Raises ValueError where what a study finds would be lost with this machine."""
+    if ledger_url(config, home).startswith("sqlite"):
+        raise ValueError(
+            "the ledger is a file on this machine; give a database that outlives it, by --storage "
+            f"or {STORAGE_VARIABLE} (postgresql://user@host/database)"
+        )
+    if not tracking_uri(config, home).startswith(("http://", "https://")):
+        raise ValueError(
+            "the tracking store is on this machine; give an MLflow server, by --tracking-uri or "
+            f"{TRACKING_VARIABLE}"
+        )
 
 
 def pick_category(data: str, category: str | None) -> str:
@@ -96,18 +115,30 @@ def plan_study(config: StudyConfig, home: Home, voice: Voice | None = None) -> P
     return Job.prepare(config, home, voice or Silent()).plan
 
 
-def launch(config: StudyConfig, home: Home, voice: Voice | None = None) -> dict[str, Any]:
+def launch(
+    config: StudyConfig,
+    home: Home,
+    voice: Voice | None = None,
+    *,
+    resume: bool = False,
+    durable: bool = False,
+) -> dict[str, Any]:
     """Run a new study to its end and register the winner; returns the summary.
+
+    With `resume`, a study of that name is gone on with where there is one: in the ledger, whatever
+    machine began it. With `durable`, nothing begins that would be lost with this machine.
 
     Raises StudyExists, ValueError for anything wrong with the request or the data, Interrupted
     where the study was stopped, NoWinner where no trial got to a rung.
     """
     folder = home.study(config.name)
-    if folder.config.exists():
+    if folder.config.exists() and not resume:
         raise StudyExists(
             f"a study named {config.name!r} exists; go on with it by: tuner resume {config.name}"
         )
-    return Job.prepare(config, home, voice or Silent()).run(resume=False)
+    if durable:
+        check_durable(config, home)
+    return Job.prepare(config, home, voice or Silent()).run(resume=resume)
 
 
 def resume(name: str, home: Home, voice: Voice | None = None) -> dict[str, Any]:
@@ -118,6 +149,11 @@ def resume(name: str, home: Home, voice: Voice | None = None) -> dict[str, Any]:
 def read_config(name: str, home: Home) -> StudyConfig:
     """The configuration of a study. Raises ValueError listing the studies that exist."""
     folder = home.study(name)
+    elsewhere = os.environ.get(STORAGE_VARIABLE)
+    if not folder.config.is_file() and elsewhere:
+        # Begun on another machine: the ledger knows what was asked.
+        with contextlib.suppress(StudyNotFound):
+            return StudyConfig.model_validate(Ledger.read(elsewhere, name).notes()["config"])
     if not folder.config.is_file():
         known = ", ".join(home.study_names()) or "none yet"
         raise ValueError(f"no study is named {name!r} under {home.path}; there are: {known}")
@@ -160,7 +196,9 @@ class Job:
                 ledger = self._open_ledger(resume)
                 tracker = Tracker(
                     tracking_uri(self.config, self.home),
-                    None if self.config.tracking_uri else str(default_artifacts(self.home.path)),
+                    None
+                    if _given_tracking(self.config)
+                    else str(default_artifacts(self.home.path)),
                     spool=self.folder.spool,
                 )
                 parent = tracker.start_study(self.config.name, self._tags(), self._parameters())
@@ -196,6 +234,7 @@ class Job:
             category=config.category,
             data=prepared.location,
             demo=prepared.demo,
+            config=config.shared(),
         )
         config.write(self.folder.config)
         return ledger

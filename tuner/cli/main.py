@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from tuner.cli import audit, data, launch, listing, resume, status
+from tuner.cli import audit, data, jobs, launch, listing, resume, status, submit
 
 app = typer.Typer(
     name="tuner",
@@ -21,6 +21,10 @@ app.command("resume")(resume.resume)
 app.command("status")(status.status)
 app.command("audit")(audit.audit)
 app.command("list")(listing.listing)
+app.command("submit")(submit.submit)
+app.command("jobs")(jobs.jobs)
+app.command("logs")(jobs.logs)
+app.command("stop")(jobs.stop)
 app.add_typer(data.app, name="data", help="Look at data before tuning on it.")
 
 

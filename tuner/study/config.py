@@ -4,11 +4,18 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from methods.hyperparameter import Value
+
+# Where the ledger and the tracking store are, if not in the configuration: they may hold passwords,
+# and a configuration is written down.
+STORAGE_VARIABLE = "TUNER_STORAGE"
+TRACKING_VARIABLE = "TUNER_TRACKING_URI"
+# The Ray that whoever sent this job uses.
+RAY_VARIABLE = "TUNER_RAY_VERSION"
 
 
 class StudyConfig(BaseModel):
@@ -46,6 +53,10 @@ class StudyConfig(BaseModel):
     storage: str | None = None
     tracking_uri: str | None = None
     address: str | None = None
+
+    def shared(self) -> dict[str, Any]:
+        """What holds on every machine: without the places that may hold passwords."""
+        return self.model_dump(mode="json", exclude={"storage", "tracking_uri"})
 
     def write(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
