@@ -6,7 +6,8 @@ import asyncio
 import contextlib
 import os
 import shlex
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+import time
+from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,9 @@ from cluster.job import fingerprint
 from cluster.secrets import check_secrets
 from cluster.state import JobState, state_of
 
+START_SECONDS = 60.0
+PAUSE = 0.5
+NO_AGENT = "No available agent"
 MARK = "tuner-fingerprint"
 LEFT_OUT = (".git", ".venv", "tuner-runs", "__pycache__", ".mypy_cache", ".ruff_cache")
 
@@ -70,20 +74,15 @@ class RayJobs:
             runtime |= {"working_dir": str(working_dir), "excludes": list(LEFT_OUT)}
         known = self._find(name)
         if known is None:
-            with self._translated(name):
-                try:
-                    self._client.submit_job(
-                        submission_id=name,
-                        entrypoint=shlex.join(entrypoint),
-                        runtime_env=runtime,
-                        metadata={MARK: mark},
-                    )
-                    return self.job(name), True
-                except RuntimeError:
-                    # Somebody else may have sent it just before; anything else is said as it is.
-                    known = self._find(name)
-                    if known is None:
-                        raise
+            request = {
+                "submission_id": name,
+                "entrypoint": shlex.join(entrypoint),
+                "runtime_env": runtime,
+                "metadata": {MARK: mark},
+            }
+            known = self._send(request)
+        if known is None:
+            return self.job(name), True
         if (known.metadata or {}).get(MARK) != mark:
             raise ClusterError(
                 f"a job named {name!r} is there and asks for something else; choose another "
@@ -118,6 +117,23 @@ class RayJobs:
                 yield from _lines(_drained(self._client.tail_job_logs(name)))
             else:
                 yield from self._client.get_job_logs(name).splitlines()
+
+    def _send(self, request: Mapping[str, Any]) -> Any | None:
+        """None where the job was taken; the job that has its name already, if there is one."""
+        name, end = request["submission_id"], time.monotonic() + START_SECONDS
+        with self._translated(name):
+            while True:
+                try:
+                    self._client.submit_job(**request)
+                    return None
+                except RuntimeError as error:
+                    known = self._find(name)
+                    if known is not None:
+                        return known
+                    # The dashboard of a cluster that starts answers before it can run anything.
+                    if NO_AGENT not in str(error) or time.monotonic() > end:
+                        raise
+                    time.sleep(PAUSE)
 
     def _find(self, name: str) -> Any | None:
         with self._translated(name):
@@ -171,7 +187,7 @@ class RayJobs:
             ) from None
 
 
-def _drained(parts: AsyncIterator[str]) -> Iterator[str]:
+def _drained(parts: AsyncGenerator[str, None]) -> Iterator[str]:
     """An asynchronous stream, read step by step from code that is not."""
     loop = asyncio.new_event_loop()
     try:
@@ -181,7 +197,8 @@ def _drained(parts: AsyncIterator[str]) -> Iterator[str]:
             except StopAsyncIteration:
                 return
     finally:
-        loop.run_until_complete(loop.shutdown_asyncgens())
+        # A reader who stops early leaves the connection open otherwise.
+        loop.run_until_complete(parts.aclose())
         loop.close()
 
 

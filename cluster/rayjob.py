@@ -118,11 +118,6 @@ def _pod(job: ClusterJob, name: str, size: PodSize) -> dict[str, Any]:
         "resources": {"requests": resources, "limits": dict(resources)},
         "securityContext": dict(_SAFE),
     }
-    if name != "ray-job-submitter":
-        container["env"] = [
-            {"name": key, "value": value} for key, value in sorted(job.environment.items())
-        ]
-        container["envFrom"] = [{"secretRef": {"name": secret}} for secret in job.secrets]
     pod: dict[str, Any] = {
         "containers": [container],
         "securityContext": dict(_SAFE_POD),
@@ -130,6 +125,14 @@ def _pod(job: ClusterJob, name: str, size: PodSize) -> dict[str, Any]:
         # node that the head and the autoscaler have already given up.
         "restartPolicy": "Never",
     }
+    if name != "ray-head":
+        # Only the autoscaler, beside the head, speaks to the API server.
+        pod["automountServiceAccountToken"] = False
+    if name != "ray-job-submitter":
+        container["env"] = [
+            {"name": key, "value": value} for key, value in sorted(job.environment.items())
+        ]
+        container["envFrom"] = [{"secretRef": {"name": secret}} for secret in job.secrets]
     pod |= {"serviceAccountName": job.service_account} if job.service_account else {}
     if job.pull_secrets:
         pod["imagePullSecrets"] = [{"name": secret} for secret in job.pull_secrets]

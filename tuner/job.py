@@ -9,12 +9,16 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Protocol
 
 from filelock import FileLock, Timeout
 
+from tuner.study.collector import Collector, depot_uri
 from tuner.study.conductor import Conductor, Observer, Terms
 from tuner.study.config import STORAGE_VARIABLE, TRACKING_VARIABLE, StudyConfig
+from tuner.study.depot import check_place
+from tuner.study.files import TrialFiles
 from tuner.study.home import Home, StudyFolder
 from tuner.study.ledger import Ledger, StudyNotFound
 from tuner.study.plan import Plan
@@ -83,6 +87,11 @@ def check_durable(config: StudyConfig, home: Home) -> None:
         raise ValueError(
             "the ledger is a file on this machine; give a database that outlives it, by --storage "
             f"or {STORAGE_VARIABLE} (postgresql://user@host/database)"
+        )
+    if config.address and not config.storage_path:
+        raise ValueError(
+            "trials on other machines keep their files there; give a place that outlives them, by "
+            "--storage-path s3://bucket/prefix"
         )
     if not tracking_uri(config, home).startswith(("http://", "https://")):
         raise ValueError(
@@ -175,6 +184,8 @@ class Job:
     def prepare(cls, config: StudyConfig, home: Home, voice: Voice) -> Job:
         """Prepare the data and plan; nothing is trained and no study exists yet."""
         began = time.monotonic()
+        if config.storage_path:
+            check_place(config.storage_path)
         workbench = set_up(config, home, voice.progress)
         for warning in workbench.prepared.warnings:
             voice.warn(warning)
@@ -203,13 +214,20 @@ class Job:
                 )
                 parent = tracker.start_study(self.config.name, self._tags(), self._parameters())
                 recorder = Recorder(tracker, parent)
-                self._search(ledger, [recorder])
+                collector = Collector(self._files)
+                collector.complete(ledger.entries())
+                self._search(ledger, [collector, recorder])
+                collector.complete(ledger.entries())
                 winner = select(ledger.entries(), self.workbench.objectives, ledger.front())
                 return conclude(self, ledger, winner, recorder)
         except Timeout:
             raise Interrupted(
                 f"the study {self.config.name} is being run by another process"
             ) from None
+
+    def _files(self, number: int) -> TrialFiles:
+        place = depot_uri(self.config.storage_path, self.config.name, number)
+        return TrialFiles(self.folder.trial(number), place)
 
     def _open_ledger(self, resume: bool) -> Ledger:
         config, prepared = self.config, self.workbench.prepared
@@ -250,6 +268,7 @@ class Job:
             folder=lambda number: str(self.folder.trial(number)),
             early_stopping=self.plan.early_stopping,
             precisions=self.plan.precisions,
+            depot=partial(depot_uri, config.storage_path, config.name),
         )
         conductor = Conductor(ledger, self.workbench.spaces, terms, observers)
         if not conductor.open:

@@ -189,6 +189,11 @@ def kubernetes_job(
             f"under the key {STORAGE_VARIABLE} into a Secret and name that by --secret"
         )
     ray = version("ray")
+    if not config.storage_path:
+        raise ClusterError(
+            "trials keep their files in pods, which come and go; give a place that outlives them, "
+            "by --storage-path s3://bucket/prefix"
+        )
     head_cpus, memory = options["head"]
     given = {
         **options,

@@ -42,6 +42,7 @@ POD = {
             "type": "object", "required": ["containers"], "additionalProperties": False,
             "properties": {
                 "containers": {"type": "array", "minItems": 1},
+                "automountServiceAccountToken": {"type": "boolean"},
                 "securityContext": {"type": "object"}, "restartPolicy": {"type": "string"},
                 "serviceAccountName": {"type": "string"}, "imagePullSecrets": {"type": "array"},
                 "tolerations": {"type": "array"}, "nodeSelector": {"type": "object"},

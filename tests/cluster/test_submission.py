@@ -16,7 +16,7 @@ from tests.cluster.conftest import Place
 from tuner.cli.main import app
 from tuner.submission import stable_name
 
-IMAGE = ["--image", "registry/tuner:1", "--secret", "tuner"]
+IMAGE = ["--image", "registry/tuner:1", "--secret", "tuner", "--storage-path", "s3://b/p"]
 Cli = Callable[..., Result]
 
 
@@ -111,6 +111,7 @@ def test_trials_fill_the_pods(
     [
         (["--secret", "s"], "which image?"),
         (["--image", "i"], "put the URL of a PostgreSQL database"),
+        (["--image", "i", "--secret", "s"], "--storage-path s3://bucket/prefix"),
         ([*IMAGE, "--data", "./lids", "--category", "lids"], "copy it to s3://bucket/prefix"),
         ([*IMAGE, "--data", "s3://parts/x"], "Give --category"),
         ([*IMAGE, "--storage", "postgresql://u:hush@h/d"], "--storage holds a password"),

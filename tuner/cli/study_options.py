@@ -66,6 +66,10 @@ def _request(
     storage: Annotated[
         str | None, typer.Option(help="Ledger: a database URL; $TUNER_STORAGE, or SQLite.")
     ] = None,
+    storage_path: Annotated[
+        str | None,
+        typer.Option(help="Where trials' files outlive their machine: s3://bucket/prefix."),
+    ] = None,
     tracking_uri: Annotated[
         str | None, typer.Option(help="MLflow; $TUNER_TRACKING_URI, or SQLite.")
     ] = None,
@@ -101,6 +105,7 @@ def _request(
         "false_positive_rate": false_positive_rate,
         "keep": keep,
         "storage": storage,
+        "storage_path": storage_path,
         "tracking_uri": tracking_uri,
         "address": address,
         "category": category,

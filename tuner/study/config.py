@@ -51,6 +51,7 @@ class StudyConfig(BaseModel):
     false_positive_rate: float = Field(default=0.05, gt=0, lt=1)
     keep: int = Field(default=3, ge=1)
     storage: str | None = None
+    storage_path: str | None = None
     tracking_uri: str | None = None
     address: str | None = None
 
