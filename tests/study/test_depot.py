@@ -32,7 +32,7 @@ class Passing(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
     def do_GET(self) -> None:
-        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        body = self._body()
         if self.server.refusals:
             self.server.refusals -= 1
             self.server.refused += 1
@@ -47,6 +47,18 @@ class Passing(BaseHTTPRequestHandler):
             kept["Content-Length"] = reply.getheader("Content-Length") or "0"
         self._send(reply.status, kept, content)
         onward.close()
+
+    def _body(self) -> bytes:
+        if "chunked" not in self.headers.get("Transfer-Encoding", ""):
+            return self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        del self.headers["Transfer-Encoding"]
+        body = b""
+        while size := int(self.rfile.readline().split(b";")[0], 16):
+            body += self.rfile.read(size)
+            self.rfile.readline()
+        while self.rfile.readline().strip():
+            pass
+        return body
 
     do_PUT = do_POST = do_DELETE = do_HEAD = do_GET
 

@@ -7,6 +7,7 @@ back with an older rung spoils nothing.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -29,7 +30,8 @@ class Depot:
     def put(self, folder: Path, rung: int, names: Sequence[str]) -> None:
         """Copy files of a rung there, then drop older rungs. The last name makes it whole."""
         try:
-            self._files.create_dir(self._place(rung), recursive=True)
+            if not _is_s3(self.uri):
+                self._files.create_dir(self._place(rung), recursive=True)
             for name in names:
                 with self._files.open_output_stream(f"{self._place(rung)}/{name}") as target:
                     target.write((folder / name).read_bytes())
@@ -87,8 +89,17 @@ def _open(uri: str) -> tuple[Any, str]:
     from pyarrow.fs import AwsStandardS3RetryStrategy, FileSystem, S3FileSystem
 
     if _is_s3(uri):
-        retry = AwsStandardS3RetryStrategy(max_attempts=ATTEMPTS)
-        return S3FileSystem(retry_strategy=retry), uri.removeprefix("s3://")
+        # The library reads credentials from the usual variables, but not the endpoint.
+        endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
+        files = S3FileSystem(
+            endpoint_override=endpoint,
+            retry_strategy=AwsStandardS3RetryStrategy(max_attempts=ATTEMPTS),
+            # One request for a small file, instead of three.
+            allow_delayed_open=True,
+            connect_timeout=5,
+            request_timeout=30,
+        )
+        return files, uri.removeprefix("s3://")
     try:
         files, root = FileSystem.from_uri(uri)
     except ArrowInvalid:
