@@ -7,13 +7,14 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Protocol
 
 from filelock import FileLock, Timeout
 
+from methods.contract import Precision
 from tuner.study.collector import Collector, depot_uri
 from tuner.study.conductor import Conductor, Observer, Terms
 from tuner.study.config import STORAGE_VARIABLE, TRACKING_VARIABLE, StudyConfig
@@ -267,7 +268,7 @@ class Job:
             blank=self._blank(),
             folder=lambda number: str(self.folder.trial(number)),
             early_stopping=self.plan.early_stopping,
-            precisions=self.plan.precisions,
+            precisions=self._precisions(ledger),
             depot=partial(depot_uri, config.storage_path, config.name),
         )
         conductor = Conductor(ledger, self.workbench.spaces, terms, observers)
@@ -291,6 +292,13 @@ class Job:
                 f"Go on with: tuner resume {config.name}"
             )
 
+    def _precisions(self, ledger: Ledger) -> Mapping[str, Precision]:
+        """The number formats that the study began with: another machine may measure others."""
+        kept: dict[str, Precision] = ledger.notes().get("precisions", {})
+        found = {**self.plan.precisions, **kept}
+        ledger.note(precisions=found)
+        return found
+
     def _execute(self, conductor: Conductor) -> None:
         layout, arrays = self.plan.layout, self.workbench.arrays
         if self.config.engine == "local":
@@ -298,16 +306,9 @@ class Job:
 
             run_here(conductor, arrays, layout.cpus, layout.gpus)
             return
-        from tuner.study.engine_ray import Resources, run_on_ray
+        from tuner.study.engine_ray import resources_of, run_on_ray
 
-        resources = Resources(
-            layout.parallel,
-            layout.workers,
-            layout.cpus,
-            layout.gpus,
-            layout.in_workers,
-            self.config.address,
-        )
+        resources = resources_of(layout, self.config.address)
         run_on_ray(conductor, arrays, resources, self.home.engine)
 
     def _blank(self) -> TrialSpec:

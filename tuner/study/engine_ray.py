@@ -10,6 +10,7 @@ import json
 import math
 import os
 import shutil
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -22,6 +23,7 @@ from ray.tune.search import Searcher
 from tuner.study.arrays import StudyArrays
 from tuner.study.conductor import Conductor
 from tuner.study.config import RAY_VARIABLE
+from tuner.study.plan import Layout
 from tuner.study.worker import run_in_process, run_in_workers
 
 WAITING = 0.01
@@ -37,6 +39,13 @@ class Resources:
     gpus: float = 0.0
     in_workers: bool = False
     address: str | None = None
+
+
+def resources_of(layout: Layout, address: str | None) -> Resources:
+    """The resources of a study's trials."""
+    return Resources(
+        layout.parallel, layout.workers, layout.cpus, layout.gpus, layout.in_workers, address
+    )
 
 
 class _Post:
@@ -161,6 +170,13 @@ def _attach(address: str, options: dict[str, Any]) -> None:
             f"the cluster at {address} runs another Ray or Python than this tuner (Ray "
             f"{ray.__version__}); use the same image everywhere (cluster/Dockerfile)"
         ) from None
+
+
+def elsewhere(resources: Resources, function: Callable[..., Any], *arguments: Any) -> Any:
+    """What a function returns on a node that has what one worker of a trial takes."""
+    start(resources)
+    there = ray.remote(num_cpus=resources.cpus, num_gpus=resources.gpus)(function)
+    return ray.get(there.remote(*arguments))
 
 
 def run_on_ray(conductor: Conductor, arrays: StudyArrays, resources: Resources, home: Path) -> None:

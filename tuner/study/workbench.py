@@ -22,7 +22,7 @@ from tuner.study.config import StudyConfig
 from tuner.study.files import TrialFiles
 from tuner.study.home import Home, StudyFolder
 from tuner.study.ledger import Entry
-from tuner.study.plan import Layout, Machine, Plan, lay_out, measure
+from tuner.study.plan import Layout, Machine, Plan, Speed, lay_out, measure
 from tuner.study.space import MethodSpace, build_space, families_of
 
 SPLIT_STREAM = 0x5B
@@ -79,10 +79,7 @@ class Workbench:
             config=self.config,
             machine=self.machine,
             layout=self.layout,
-            speeds={
-                space.method: measure(self.config, space, self.data, self.layout, home.precision)
-                for space in self.spaces
-            },
+            speeds={space.method: self._measure(space, home) for space in self.spaces},
             spaces=self.spaces,
             counts={
                 "train": len(self.parts.train),
@@ -91,6 +88,16 @@ class Workbench:
             },
             size=self.data.size,
         )
+
+    def _measure(self, space: MethodSpace, home: Home) -> Speed:
+        """On this machine, or on a node of the cluster where only those have GPUs."""
+        asked = (self.config, space, self.data, self.layout, home.precision)
+        if not self.layout.gpus or torch.cuda.is_available():
+            return measure(*asked)
+        from tuner.study.engine_ray import elsewhere, resources_of
+
+        speed: Speed = elsewhere(resources_of(self.layout, self.config.address), measure, *asked)
+        return speed
 
     @property
     def criteria(self) -> list[str]:
@@ -106,7 +113,7 @@ def set_up(
 
     Raises ValueError (DataError and SearchSpaceError among them) before anything is trained.
     """
-    machine = Machine.here()
+    machine = Machine.of(config)
     layout = lay_out(config, machine)
     objectives = _objectives(config)
     spaces = tuple(_space(config, name, machine) for name in config.methods)
