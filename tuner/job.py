@@ -20,6 +20,7 @@ from tuner.study.conductor import Conductor, Observer, Terms
 from tuner.study.config import STORAGE_VARIABLE, TRACKING_VARIABLE, StudyConfig
 from tuner.study.depot import check_place
 from tuner.study.files import TrialFiles
+from tuner.study.heartbeat import Heartbeat, wait_for_silence
 from tuner.study.home import Home, StudyFolder
 from tuner.study.ledger import Ledger, StudyNotFound
 from tuner.study.plan import Plan
@@ -204,8 +205,17 @@ class Job:
 
         self.folder.path.mkdir(parents=True, exist_ok=True)
         try:
-            with FileLock(self.folder.lock, timeout=2):
+            with FileLock(self.folder.lock, timeout=2), contextlib.ExitStack() as alive:
                 ledger = self._open_ledger(resume)
+                other = wait_for_silence(ledger)
+                if other is not None:
+                    raise Interrupted(
+                        f"the study {self.config.name} is being run on {other}; see how far it is "
+                        f"by: tuner status {self.config.name}"
+                    )
+                if not ledger_url(self.config, self.home).startswith("sqlite"):
+                    # SQLite is one machine's own, and a second writer may be refused there.
+                    alive.enter_context(Heartbeat(ledger))
                 tracker = Tracker(
                     tracking_uri(self.config, self.home),
                     None
