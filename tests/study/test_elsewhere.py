@@ -32,6 +32,7 @@ def test_a_study_goes_on_on_another_machine(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "depot").mkdir()
+    monkeypatch.chdir(tmp_path)
     url = f"sqlite:///{tmp_path / 'ledger.db'}"
     monkeypatch.setenv("TUNER_STORAGE", url)
     first, second = Home(tmp_path / "one"), Home(tmp_path / "two")
