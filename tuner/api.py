@@ -30,6 +30,7 @@ class Options(TypedDict, total=False):
     space: str | None
     budget: str
     criterion: str
+    rung_criterion: str
     objective: Literal["single", "pareto"]
     second_criterion: str
     seed: int
@@ -38,6 +39,7 @@ class Options(TypedDict, total=False):
     rungs: int
     reduction: int
     random_trials: int
+    warm_start: str | None
     early_stopping: bool
     parallel: int | None
     workers_per_trial: int
@@ -49,9 +51,11 @@ class Options(TypedDict, total=False):
     pins: Mapping[str, Value]
     textures: str | None
     false_positive_rate: float
+    threshold: Literal["quantile", "extreme-value"]
     keep: int
     export: bool
     storage: str | None
+    storage_path: str | None
     tracking_uri: str | None
     address: str | None
 
@@ -62,20 +66,24 @@ def launch(
     *,
     home: Place | None = None,
     voice: Voice | None = None,
+    resume: bool = False,
+    durable: bool = False,
     **options: Unpack[Options],
 ) -> dict[str, Any]:
     """Search, select without labels, register the winner as challenger; returns the summary.
 
     `data` is `demo`, a folder, or `s3://bucket/prefix`; `category` is needed where it holds
-    several. Raises ValueError for anything wrong with the request or the data, and what
-    `tuner.job.launch` raises.
+    several. With `resume` a study of that name is gone on with; with `durable` nothing begins where
+    a lost machine would lose results. Raises ValueError for anything wrong with the request or the
+    data, and what `tuner.job.launch` raises.
 
         summary = tuner.launch("tile", budget="50", seed=1)
         summary["winner"]["hyperparameters"]
     """
     from tuner.job import launch as run
 
-    return run(configure(category, data, **options), home_at(home), voice)
+    config = configure(category, data, **options)
+    return run(config, home_at(home), voice, resume=resume, durable=durable)
 
 
 def configure(

@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import re
 import signal
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Protocol
 
 from filelock import FileLock, Timeout
 
+from methods.contract import Precision
+from tuner.study.collector import Collector, depot_uri
 from tuner.study.conductor import Conductor, Observer, Terms
-from tuner.study.config import StudyConfig, read_config
+from tuner.study.config import STORAGE_VARIABLE, TRACKING_VARIABLE, StudyConfig, read_config
+from tuner.study.depot import check_place
+from tuner.study.files import TrialFiles
+from tuner.study.heartbeat import Heartbeat, wait_for_silence
 from tuner.study.home import Home, StudyFolder
 from tuner.study.ledger import Entry, Ledger
 from tuner.study.plan import Plan
@@ -68,11 +75,34 @@ class Silent:
 
 
 def ledger_url(config: StudyConfig, home: Home) -> str:
-    return config.storage or home.ledger_url
+    return config.storage or os.environ.get(STORAGE_VARIABLE) or home.ledger_url
 
 
 def tracking_uri(config: StudyConfig, home: Home) -> str:
-    return config.tracking_uri or default_uri(home.path)
+    return _given_tracking(config) or default_uri(home.path)
+
+
+def _given_tracking(config: StudyConfig) -> str | None:
+    return config.tracking_uri or os.environ.get(TRACKING_VARIABLE)
+
+
+def check_durable(config: StudyConfig, home: Home) -> None:
+    """Raises ValueError where what a study finds would be lost with this machine."""
+    if ledger_url(config, home).startswith("sqlite"):
+        raise ValueError(
+            "the ledger is a file on this machine; give a database that outlives it, by --storage "
+            f"or {STORAGE_VARIABLE} (postgresql://user@host/database)"
+        )
+    if config.address and not config.storage_path:
+        raise ValueError(
+            "trials on other machines keep their files there; give a place that outlives them, by "
+            "--storage-path s3://bucket/prefix"
+        )
+    if not tracking_uri(config, home).startswith(("http://", "https://")):
+        raise ValueError(
+            "the tracking store is on this machine; give an MLflow server, by --tracking-uri or "
+            f"{TRACKING_VARIABLE}"
+        )
 
 
 def pick_category(data: str, category: str | None) -> str:
@@ -105,18 +135,30 @@ def plan_study(config: StudyConfig, home: Home, voice: Voice | None = None) -> P
     return Job.prepare(config, home, voice or Silent()).plan
 
 
-def launch(config: StudyConfig, home: Home, voice: Voice | None = None) -> dict[str, Any]:
+def launch(
+    config: StudyConfig,
+    home: Home,
+    voice: Voice | None = None,
+    *,
+    resume: bool = False,
+    durable: bool = False,
+) -> dict[str, Any]:
     """Run a new study to its end and register the winner; returns the summary.
+
+    With `resume`, a study of that name is gone on with where there is one: in the ledger, whatever
+    machine began it. With `durable`, nothing begins that would be lost with this machine.
 
     Raises StudyExists, ValueError for anything wrong with the request or the data, Interrupted
     where the study was stopped, NoWinner where no trial got to a rung.
     """
     folder = home.study(config.name)
-    if folder.config.exists():
+    if folder.config.exists() and not resume:
         raise StudyExists(
             f"a study named {config.name!r} exists; go on with it by: tuner resume {config.name}"
         )
-    return Job.prepare(config, home, voice or Silent()).run(resume=False)
+    if durable:
+        check_durable(config, home)
+    return Job.prepare(config, home, voice or Silent()).run(resume=resume)
 
 
 def resume(name: str, home: Home, voice: Voice | None = None) -> dict[str, Any]:
@@ -139,6 +181,8 @@ class Job:
     def prepare(cls, config: StudyConfig, home: Home, voice: Voice) -> Job:
         """Prepare the data and plan; nothing is trained and no study exists yet."""
         began = time.monotonic()
+        if config.storage_path:
+            check_place(config.storage_path)
         workbench = set_up(config, home, voice.progress)
         for warning in workbench.prepared.warnings:
             voice.warn(warning)
@@ -156,16 +200,30 @@ class Job:
 
         self.folder.path.mkdir(parents=True, exist_ok=True)
         try:
-            with FileLock(self.folder.lock, timeout=2):
+            with FileLock(self.folder.lock, timeout=2), contextlib.ExitStack() as alive:
                 ledger = self._open_ledger(resume)
+                other = wait_for_silence(ledger)
+                if other is not None:
+                    raise Interrupted(
+                        f"the study {self.config.name} is being run on {other}; see how far it is "
+                        f"by: tuner status {self.config.name}"
+                    )
+                if not ledger_url(self.config, self.home).startswith("sqlite"):
+                    # SQLite is one machine's own, and a second writer may be refused there.
+                    alive.enter_context(Heartbeat(ledger))
                 tracker = Tracker(
                     tracking_uri(self.config, self.home),
-                    None if self.config.tracking_uri else str(default_artifacts(self.home.path)),
+                    None
+                    if _given_tracking(self.config)
+                    else str(default_artifacts(self.home.path)),
                     spool=self.folder.spool,
                 )
                 parent = tracker.start_study(self.config.name, self._tags(), self._parameters())
                 recorder = Recorder(tracker, parent)
-                self._search(ledger, [recorder])
+                collector = Collector(self._files)
+                collector.complete(ledger.entries())
+                self._search(ledger, [collector, recorder])
+                collector.complete(ledger.entries())
                 winner = self._select(ledger)
                 return conclude(self, ledger, winner, recorder)
         except Timeout:
@@ -186,6 +244,10 @@ class Job:
                 f"the winner is chosen by {objectives[0].name}"
             )
         return select(entries, objectives, ledger.front())
+
+    def _files(self, number: int) -> TrialFiles:
+        place = depot_uri(self.config.storage_path, self.config.name, number)
+        return TrialFiles(self.folder.trial(number), place)
 
     def _open_ledger(self, resume: bool) -> Ledger:
         config, prepared = self.config, self.workbench.prepared
@@ -212,6 +274,7 @@ class Job:
             category=config.category,
             data=prepared.location,
             demo=prepared.demo,
+            config=config.shared(),
         )
         config.write(self.folder.config)
         return ledger
@@ -226,7 +289,8 @@ class Job:
             blank=self._blank(),
             folder=lambda number: str(self.folder.trial(number)),
             early_stopping=self.plan.early_stopping,
-            precisions=self.plan.precisions,
+            precisions=self._precisions(ledger),
+            depot=partial(depot_uri, config.storage_path, config.name),
         )
         conductor = Conductor(ledger, self.workbench.spaces, terms, observers)
         if not conductor.open:
@@ -249,6 +313,13 @@ class Job:
                 f"Go on with: tuner resume {config.name}"
             )
 
+    def _precisions(self, ledger: Ledger) -> Mapping[str, Precision]:
+        """The number formats that the study began with: another machine may measure others."""
+        kept: dict[str, Precision] = ledger.notes().get("precisions", {})
+        found = {**self.plan.precisions, **kept}
+        ledger.note(precisions=found)
+        return found
+
     def _execute(self, conductor: Conductor) -> None:
         layout, arrays = self.plan.layout, self.workbench.arrays
         if self.config.engine == "local":
@@ -256,16 +327,9 @@ class Job:
 
             run_here(conductor, arrays, layout.cpus, layout.gpus)
             return
-        from tuner.study.engine_ray import Resources, run_on_ray
+        from tuner.study.engine_ray import resources_of, run_on_ray
 
-        resources = Resources(
-            layout.parallel,
-            layout.workers,
-            layout.cpus,
-            layout.gpus,
-            layout.in_workers,
-            self.config.address,
-        )
+        resources = resources_of(layout, self.config.address)
         run_on_ray(conductor, arrays, resources, self.home.engine)
 
     def _blank(self) -> TrialSpec:

@@ -10,6 +10,7 @@ from tuner.job import ledger_url
 from tuner.study.budget import Budget, Spent
 from tuner.study.config import read_config
 from tuner.study.groups import describe
+from tuner.study.heartbeat import driven_elsewhere
 from tuner.study.home import Home
 from tuner.study.ledger import Ledger
 from tuner.study.selection import rank
@@ -34,7 +35,7 @@ def study_status(name: str, home: Home) -> dict[str, Any]:
     device = sum(entry.device_seconds for entry in entries)
     spent = Spent(len(entries), seconds, device)
     running = [entry.number for entry in entries if entry.state == "running"]
-    driven = _driven(home, name)
+    driven = _driven(home, name) or driven_elsewhere(ledger.notes()) is not None
     ended = not running and budget.exhausted(spent)
     leading = leading_criterion(config)
     ranked = rank(entries, leading)
@@ -74,6 +75,8 @@ def study_status(name: str, home: Home) -> dict[str, Any]:
 
 
 def _driven(home: Home, name: str) -> bool:
+    if not home.study(name).path.is_dir():
+        return False
     try:
         with FileLock(home.study(name).lock, timeout=0):
             return False

@@ -90,6 +90,24 @@ def test_kept_weights_give_the_kept_scores(spec: TrialSpec, arrays: StudyArrays)
     )
 
 
+def test_a_trial_goes_on_on_another_machine(
+    spec: TrialSpec, arrays: StudyArrays, tmp_path: Path
+) -> None:
+    whole = list(conduct(spec, arrays, Runtime()))
+    away = replace(spec, depot=str(tmp_path / "depot"), folder=str(tmp_path / "one"))
+    running = conduct(away, arrays, Runtime())
+    first = [next(running), next(running)]
+    running.close()
+    elsewhere = replace(away, folder=str(tmp_path / "two"), after_rung=2)
+    rest = list(conduct(elsewhere, arrays, Runtime()))
+    assert [record["rung"] for record in rest] == [3]
+    assert [timeless(r) for r in first + rest] == [timeless(r) for r in whole]
+    driver = TrialFiles(tmp_path / "driver", away.depot)
+    driver.collect(3)
+    assert [timeless(r) for r in driver.records()] == [timeless(r) for r in whole]
+    assert driver.checkpoint() is None and driver.weights()
+
+
 def test_an_interrupted_trial_goes_on_as_if_nothing_had_happened(
     spec: TrialSpec, arrays: StudyArrays, tmp_path: Path
 ) -> None:

@@ -9,6 +9,7 @@ import typer
 from tuner.cli import (
     audit,
     data,
+    jobs,
     launch,
     listing,
     predict,
@@ -17,6 +18,7 @@ from tuner.cli import (
     resume,
     serve,
     status,
+    submit,
     ui,
 )
 
@@ -41,6 +43,10 @@ app.command("history")(promotion.history)
 app.command("retire")(promotion.retire)
 app.command("predict")(predict.predict)
 app.command("serve")(serve.serve)
+app.command("submit")(submit.submit)
+app.command("jobs")(jobs.jobs)
+app.command("logs")(jobs.logs)
+app.command("stop")(jobs.stop)
 app.add_typer(data.app, name="data", help="Look at data before tuning on it.")
 
 

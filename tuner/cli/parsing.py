@@ -30,6 +30,17 @@ def parse_pins(texts: Sequence[str]) -> dict[str, Value]:
     return pins
 
 
+def parse_pairs(option: str, texts: Sequence[str]) -> dict[str, str]:
+    """`name=value` pairs as texts. Raises ValueError that names the option, never the value."""
+    pairs: dict[str, str] = {}
+    for text in texts:
+        name, found, value = text.partition("=")
+        if not found or not name.strip():
+            raise ValueError(f"{option} must be like NAME=VALUE, but {name[:20]!r} has no value")
+        pairs[name.strip()] = value
+    return pairs
+
+
 def parse_value(text: str) -> Value:
     if text.lower() in ("true", "false"):
         return text.lower() == "true"

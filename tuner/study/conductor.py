@@ -46,6 +46,7 @@ class Terms:
     folder: Callable[[int], str]
     early_stopping: bool = True
     precisions: Mapping[str, Precision] = field(default_factory=dict)
+    depot: Callable[[int], str] = lambda number: ""
 
     @property
     def pareto(self) -> bool:
@@ -211,6 +212,7 @@ class Conductor:
             default_setting=space.default_setting,
             precision=self._terms.precisions.get(entry.method, self._terms.blank.precision),
             folder=self._terms.folder(entry.number),
+            depot=self._terms.depot(entry.number),
             after_rung=entry.rung,
         )
         self._started[entry.number] = self._clock() - (

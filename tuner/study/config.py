@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -14,6 +16,13 @@ from tuner.study.home import Home
 # Streams of a study's seed.
 SPLIT_STREAM = 0x5B
 SYNTHETIC_STREAM = 0x5D
+
+# Where the ledger and the tracking store are, if not in the configuration: they may hold passwords,
+# and a configuration is written down.
+STORAGE_VARIABLE = "TUNER_STORAGE"
+TRACKING_VARIABLE = "TUNER_TRACKING_URI"
+# The Ray that whoever sent this job uses.
+RAY_VARIABLE = "TUNER_RAY_VERSION"
 
 
 class StudyConfig(BaseModel):
@@ -53,8 +62,13 @@ class StudyConfig(BaseModel):
     keep: int = Field(default=3, ge=1)
     export: bool = True
     storage: str | None = None
+    storage_path: str | None = None
     tracking_uri: str | None = None
     address: str | None = None
+
+    def shared(self) -> dict[str, Any]:
+        """What holds on every machine: without the places that may hold passwords."""
+        return self.model_dump(mode="json", exclude={"storage", "tracking_uri"})
 
     def write(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -70,6 +84,13 @@ class StudyConfig(BaseModel):
 def read_config(name: str, home: Home) -> StudyConfig:
     """The configuration of a study. Raises ValueError listing the studies that exist."""
     folder = home.study(name)
+    elsewhere = os.environ.get(STORAGE_VARIABLE)
+    if not folder.config.is_file() and elsewhere:
+        from tuner.study.ledger import Ledger, StudyNotFound
+
+        # Begun on another machine: the ledger knows what was asked.
+        with contextlib.suppress(StudyNotFound):
+            return StudyConfig.model_validate(Ledger.read(elsewhere, name).notes()["config"])
     if not folder.config.is_file():
         known = ", ".join(home.study_names()) or "none yet"
         raise ValueError(f"no study is named {name!r} under {home.path}; there are: {known}")

@@ -10,6 +10,7 @@ import json
 import math
 import os
 import shutil
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -21,6 +22,8 @@ from ray.tune.search import Searcher
 
 from tuner.study.arrays import StudyArrays
 from tuner.study.conductor import Conductor
+from tuner.study.config import RAY_VARIABLE
+from tuner.study.plan import Layout
 from tuner.study.worker import run_in_process, run_in_workers
 
 WAITING = 0.01
@@ -36,6 +39,13 @@ class Resources:
     gpus: float = 0.0
     in_workers: bool = False
     address: str | None = None
+
+
+def resources_of(layout: Layout, address: str | None) -> Resources:
+    """The resources of a study's trials."""
+    return Resources(
+        layout.parallel, layout.workers, layout.cpus, layout.gpus, layout.in_workers, address
+    )
 
 
 class _Post:
@@ -122,7 +132,7 @@ def start(resources: Resources) -> None:
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     options: dict[str, Any] = {"logging_level": "error", "log_to_driver": False}
     if resources.address:
-        ray.init(address=resources.address, **options)
+        _attach(resources.address, options)
         return
     os.environ.setdefault("RAY_AUTH_MODE", "disabled")
     total = resources.parallel * resources.workers
@@ -136,6 +146,37 @@ def start(resources: Resources) -> None:
         include_dashboard=resources.in_workers,
         **options,
     )
+
+
+def _attach(address: str, options: dict[str, Any]) -> None:
+    """Attach to a running cluster. Raises ValueError for none, or one with another Ray."""
+    wanted = os.environ.get(RAY_VARIABLE, ray.__version__)
+    if wanted != ray.__version__:
+        raise ValueError(
+            f"this image holds Ray {ray.__version__}, but the job was sent by a tuner with Ray "
+            f"{wanted}; use an image with Ray {wanted} (cluster/Dockerfile)"
+        )
+    try:
+        ray.init(address=address, **options)
+    except ConnectionError:
+        raise ValueError(
+            f"no Ray cluster answers at {address!r}; --address is auto on a node of a cluster, or "
+            "host:6379"
+        ) from None
+    except RuntimeError as error:
+        if "ersion mismatch" not in str(error):
+            raise
+        raise ValueError(
+            f"the cluster at {address} runs another Ray or Python than this tuner (Ray "
+            f"{ray.__version__}); use the same image everywhere (cluster/Dockerfile)"
+        ) from None
+
+
+def elsewhere(resources: Resources, function: Callable[..., Any], *arguments: Any) -> Any:
+    """What a function returns on a node that has what one worker of a trial takes."""
+    start(resources)
+    there = ray.remote(num_cpus=resources.cpus, num_gpus=resources.gpus)(function)
+    return ray.get(there.remote(*arguments))
 
 
 def run_on_ray(conductor: Conductor, arrays: StudyArrays, resources: Resources, home: Path) -> None:

@@ -14,17 +14,28 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from tuner.study.depot import Depot
+
 Record = dict[str, Any]
 
 # Before a criterion's name: its S values over the scoring grid, among the kept scores.
 CRITERION_PREFIX = "criterion:"
 
 
+# What makes a rung whole comes last.
+JUDGED = ("detector.safetensors", "scores.npz", "rungs.jsonl")
+RESUMED = ("checkpoint.pt", *JUDGED)
+
+
 @dataclass
 class TrialFiles:
-    """The folder of one trial. Every write is whole: a temporary file, then a rename."""
+    """The folder of one trial. Every write is whole: a temporary file, then a rename.
+
+    With a `depot` each rung is copied there before it counts as kept.
+    """
 
     path: Path
+    depot: str = ""
 
     @property
     def detector(self) -> Path:
@@ -58,6 +69,19 @@ class TrialFiles:
         text = "".join(json.dumps(line) + "\n" for line in lines if line["rung"] <= record["rung"])
         self._replace("rungs.jsonl", lambda p: p.write_text(text))
         self._replace("checkpoint.pt", lambda p: torch.save(dict(state), p))
+        if self.depot:
+            Depot(self.depot).put(self.path, int(record["rung"]), RESUMED)
+
+    def take_over(self) -> None:
+        """Get the newest rung from the depot, whichever machine wrote it."""
+        if self.depot:
+            Depot(self.depot).get(self.path, RESUMED)
+
+    def collect(self, rung: int) -> None:
+        """Get what is judged and packaged from the depot, where this machine lacks the rung."""
+        known = self.records()
+        if self.depot and (not known or known[-1]["rung"] < rung):
+            Depot(self.depot).get(self.path, JUDGED)
 
     def forget_checkpoint(self) -> None:
         (self.path / "checkpoint.pt").unlink(missing_ok=True)

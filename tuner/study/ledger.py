@@ -48,6 +48,10 @@ class WarmPoint:
     source: str
 
 
+class StudyTaken(ValueError):
+    """A study of that name is in the ledger already."""
+
+
 class StudyNotFound(LookupError):
     """No study of that name is in the ledger."""
 
@@ -97,12 +101,55 @@ class Entry:
         return float(self.last.get("device_seconds", 0.0))
 
 
+class LedgerUnreachable(ValueError):
+    """The database of the ledger cannot be opened; the message holds no password."""
+
+
 def open_storage(url: str) -> optuna.storages.RDBStorage:
-    """Open a store; the first use of an SQLite file is serialised between processes."""
+    """Open a store; the first use of an SQLite file is serialised between processes.
+
+    Raises LedgerUnreachable.
+    """
+    from sqlalchemy.engine import make_url
+    from sqlalchemy.exc import ArgumentError, SQLAlchemyError
+
+    try:
+        parts = make_url(url)
+    except ArgumentError:
+        raise LedgerUnreachable(
+            "the ledger's address is no database URL; it must be like "
+            "postgresql://user:password@host:5432/database"
+        ) from None
+    if parts.drivername == "postgresql":
+        # The driver that is installed beside tuner; the library's own choice is another one.
+        parts = parts.set(drivername="postgresql+psycopg2")
+    try:
+        return _open(parts.render_as_string(hide_password=False))
+    except ImportError as error:
+        raise LedgerUnreachable(
+            f"the ledger at {parts} needs the Python package {error.name}; for PostgreSQL: "
+            "pip install 'tuner[cluster]'"
+        ) from None
+    except SQLAlchemyError as error:
+        raise LedgerUnreachable(
+            f"the ledger at {parts} cannot be opened ({_reason(error)}); check that the database "
+            "runs, and its user, password and name"
+        ) from None
+
+
+def _reason(error: Exception) -> str:
+    lines = str(getattr(error, "orig", None) or type(error).__name__).splitlines()
+    return lines[-1].strip()[:200] if lines else type(error).__name__
+
+
+def _open(url: str) -> optuna.storages.RDBStorage:
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     logging.getLogger("alembic").setLevel(logging.WARNING)
     with _first_use(url):
-        options = {"connect_args": {"timeout": 120}} if url.startswith("sqlite") else {}
+        # A connection that broke while it was not used is replaced before it is used again.
+        options: dict[str, Any] = {"pool_pre_ping": True}
+        if url.startswith("sqlite"):
+            options = {"connect_args": {"timeout": 120}}
         return optuna.storages.RDBStorage(url, engine_kwargs=options)
 
 
@@ -149,7 +196,7 @@ class Ledger:
 
         `reduction` is the rate of successive halving (its eta), None for no early stopping. With
         `resume` a study of that name is continued, and what a killed driver left half-written is
-        completed. Raises optuna.exceptions.DuplicatedStudyError for a name in use otherwise.
+        completed. Raises StudyTaken for a name in use otherwise.
         """
         pruner = (
             optuna.pruners.SuccessiveHalvingPruner(min_resource=1, reduction_factor=reduction)
@@ -165,14 +212,20 @@ class Ledger:
                 constant_liar=True,
                 seed=seed,
             )
-            study = optuna.create_study(
-                storage=open_storage(url),
-                study_name=name,
-                directions=list(directions),
-                sampler=sampler,
-                pruner=pruner,
-                load_if_exists=resume,
-            )
+            try:
+                study = optuna.create_study(
+                    storage=open_storage(url),
+                    study_name=name,
+                    directions=list(directions),
+                    sampler=sampler,
+                    pruner=pruner,
+                    load_if_exists=resume,
+                )
+            except optuna.exceptions.DuplicatedStudyError:
+                raise StudyTaken(
+                    f"the ledger holds a study named {name!r}; go on with it by: "
+                    f"tuner resume {name}"
+                ) from None
         ledger = cls(study, spaces, warm)
         ledger._complete(random_trials)
         return ledger

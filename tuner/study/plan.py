@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -37,6 +38,15 @@ class Machine:
         gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
         name = torch.cuda.get_device_name(0) if gpus else "CPU"
         return cls(count or 1, gpus, name)
+
+    @classmethod
+    def of(cls, config: StudyConfig) -> Machine:
+        """This machine; with `--address`, GPUs that it lacks itself are those of the cluster."""
+        here = cls.here()
+        if here.gpus or not (config.address and config.gpus_per_worker):
+            return here
+        asked = (config.parallel or 1) * config.workers_per_trial * config.gpus_per_worker
+        return cls(here.processors, math.ceil(asked), "GPUs of the cluster")
 
     @property
     def preset(self) -> str:

@@ -48,7 +48,7 @@ class TrialSpec:
     """Everything that tells one trial from another; plain values, so that it travels.
 
     `after_rung` is the last rung that the ledger already holds: an interrupted trial goes on
-    from there.
+    from there. `depot` is where its files outlive the machine, empty for nowhere.
     """
 
     number: int
@@ -65,6 +65,7 @@ class TrialSpec:
     after_rung: int = 0
     default_setting: int = 0
     device_rate: float = 1.0
+    depot: str = ""
 
     def as_dict(self) -> dict[str, Any]:
         return dataclasses.asdict(self)
@@ -109,7 +110,9 @@ def _first_line(error: BaseException) -> str:
 
 
 def _conduct(spec: TrialSpec, arrays: StudyArrays, runtime: Runtime) -> Iterator[Record]:
-    files = TrialFiles(Path(spec.folder))
+    files = TrialFiles(Path(spec.folder), spec.depot)
+    if spec.after_rung:
+        files.take_over()
     checkpoint = files.checkpoint() if spec.after_rung else None
     known = [r for r in files.records() if r["rung"] <= (checkpoint or {}).get("rung", 0)]
     spent = known[-1]["seconds"] if known else 0.0

