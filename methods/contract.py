@@ -160,7 +160,7 @@ class Detector(Protocol):
 
 
 class MapDetector(Detector, Protocol):
-    """A detector that also reconstructs and localises."""
+    """A detector that also localises; most of these reconstruct, too, and have both."""
 
     def reconstruct(self, images: Tensor) -> Tensor:
         """`[B, 3, H, W]` in [0, 1]."""

@@ -12,6 +12,7 @@ What lifts a whole image cancels; a local defect remains.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -69,8 +70,7 @@ class Appearance:
 
 def descriptions(images: Tensor) -> Tensor:
     """Filter responses `[B, P, 18]` at P pixels of `[B, 3, H, W]`, about 32 x 32 of them."""
-    shrink = max(1, min(images.shape[-2:]) // _WORKING_SIDE)
-    images = F.avg_pool2d(images, shrink)
+    images = F.avg_pool2d(images, _shrink(images.shape[-2:]))
     light = images.mean(1, keepdim=True)
     colours = torch.cat(
         (images[:, :1] - images[:, 1:2], images[:, :2].mean(1, keepdim=True) - images[:, 2:]), 1
@@ -83,8 +83,24 @@ def descriptions(images: Tensor) -> Tensor:
         small = F.avg_pool2d(planes, scale) if min(height, width) >= 8 * scale else planes
         here = torch.cat((small, _structure(small[:, :1])), 1)
         maps.append(F.interpolate(here, (height, width), mode="bilinear", align_corners=False))
-    step = -(-min(height, width) // _LATTICE_SIDE)
+    step = _step(height, width)
     return torch.cat(maps, 1)[..., ::step, ::step].flatten(2).transpose(1, 2)
+
+
+def lattice(size: Sequence[int]) -> tuple[int, int]:
+    """Rows and columns of the P pixels that images of (height, width) are described at."""
+    shrink = _shrink(size)
+    height, width = size[0] // shrink, size[1] // shrink
+    step = _step(height, width)
+    return -(-height // step), -(-width // step)
+
+
+def _shrink(size: Sequence[int]) -> int:
+    return max(1, min(size) // _WORKING_SIDE)
+
+
+def _step(height: int, width: int) -> int:
+    return -(-min(height, width) // _LATTICE_SIDE)
 
 
 def _structure(light: Tensor) -> Tensor:
