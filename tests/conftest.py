@@ -17,16 +17,9 @@ from PIL import Image
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 TINY = [
-    "--size",
-    "32",
-    "--set",
-    "steps=8",
-    "--set",
-    "width=4",
-    "--set",
-    "batch_size=4",
-    "--no-export",
-]
+    "--no-export", "--size", "32",
+    "--set", "steps=8", "--set", "width=4", "--set", "batch_size=4",
+]  # fmt: skip
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 

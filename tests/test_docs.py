@@ -33,8 +33,8 @@ def in_small(arguments: list[str]) -> list[str]:
         place = arguments.index("--budget") + 1
         arguments = [*arguments[:place], "2", *arguments[place + 1 :], "--engine", "local"]
         own = {name.split("=")[0] for name in arguments if "=" in name}
-        pins = [TINY[i : i + 2] for i in range(0, len(TINY), 2)]
-        arguments += [word for pin in pins if pin[1].split("=")[0] not in own for word in pin]
+        arguments += TINY[:3]
+        arguments += [f"--set={pin}" for pin in TINY[4::2] if pin.split("=")[0] not in own]
     if arguments[0] == "promote" and "--rollback" not in arguments:
         arguments = [*arguments, "--force", "--reason", "a test"]
     return arguments

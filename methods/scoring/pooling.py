@@ -39,6 +39,8 @@ def top_count(pixels: int) -> int:
 
 
 @functools.lru_cache(maxsize=64)
+# What is kept may be needed for gradients later.
+@torch.inference_mode(False)
 def scattered(height: int, width: int) -> Tensor:
     """Flat indices of `SCATTERED_PIXELS` pixels, even but without rows and columns: `[P]`.
 

@@ -57,6 +57,8 @@ def weighted_window(maps: Tensor, weights: tuple[float, ...]) -> Tensor:
 
 
 @functools.lru_cache(maxsize=64)
+# What is kept may be needed for gradients later.
+@torch.inference_mode(False)
 def _blocks(side: int, weights: tuple[float, ...]) -> list[tuple[int, int, Tensor]]:
     """For blocks of outputs along a side: first and last input, and the matrix between them."""
     radius = len(weights) // 2

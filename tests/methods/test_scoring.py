@@ -404,3 +404,13 @@ def test_density_of_identical_embeddings_is_finite():
 def test_density_refuses_what_it_cannot_fit(bad):
     with pytest.raises(ValueError, match="embeddings"):
         fit(bad)
+
+
+def test_what_is_kept_from_inference_serves_gradients_later() -> None:
+    images = torch.rand(2, 3, 23, 29, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        ssim(images, images.flip(0))
+        pool(images[:, 0], "topk_relative")
+    leaf = images.clone().requires_grad_()
+    ssim(leaf, images.flip(0)).sum().backward()
+    assert leaf.grad is not None and bool(torch.isfinite(leaf.grad).all())
