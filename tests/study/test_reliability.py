@@ -65,9 +65,15 @@ def test_a_study_in_which_all_agrees_is_trusted() -> None:
 
 
 def test_trials_that_differ_by_luck_alone_are_no_better_than_random() -> None:
-    card = assess(study(noise=0.07))
+    card = assess(study(noise=0.07, winner=0))
     assert card.verdict == RANDOM and says(card, "luck of the images")
     assert card.figures["signal"] == pytest.approx(1.0, abs=0.15)
+
+
+def test_luck_among_the_best_is_a_doubt_where_all_are_ahead_of_the_control_arms() -> None:
+    card = assess(study(noise=0.07))
+    assert card.verdict == DOUBTFUL and says(card, "which of them wins is luck")
+    assert says(card, "beats 100% of the random draws")
 
 
 def test_the_noise_is_what_trials_do_not_share() -> None:

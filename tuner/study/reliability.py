@@ -204,11 +204,23 @@ def _signal(study: Study, figures: Mapping[str, Any], limits: Limits) -> list[Fi
     signal, name = figures["signal"], figures["criterion"]
     if signal is None or signal >= limits.clear:
         return []
-    level = RANDOM if signal < limits.noise else DOUBTFUL
     text = (
         f"finished trials differ in {name} by {signal:.1f} times what the luck of the images gives"
     )
-    return [(level, text)]
+    if signal >= limits.noise:
+        return [(DOUBTFUL, text)]
+    # Which of the finished trials wins is luck then; that one of them does need not be.
+    if _ahead(figures, limits):
+        beaten = figures["random_beaten_by_others"]
+        kept = f"which of them wins is luck, but by other criteria it beats {beaten:.0%} of the"
+        return [(DOUBTFUL, f"{text}: {kept} random draws")]
+    return [(RANDOM, text)]
+
+
+def _ahead(figures: Mapping[str, Any], limits: Limits) -> bool:
+    """Whether the winner is ahead of both control arms."""
+    gained, beaten = figures["over_default"], figures["random_beaten_by_others"]
+    return gained is not None and gained > 0 and beaten is not None and beaten >= limits.beaten
 
 
 def _agreement(study: Study, figures: Mapping[str, Any], limits: Limits) -> list[Finding]:
