@@ -1,0 +1,104 @@
+"""The whole story of a study."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from tuner.report.page import Figure, Story
+from tuner.story.audited import audited
+from tuner.story.charts import charts_of
+from tuner.story.images import Eye, corruptions, scores_of
+from tuner.story.rows import criterion_rows, default_of, hyperparameter_rows, trial_row
+from tuner.study.home import StudyFolder
+from tuner.study.ledger import Entry
+from tuner.study.workbench import Workbench
+
+MOST, LEAST = 12, 4
+_RELIABILITY = "reliability not assessed"
+
+
+def tell(bench: Workbench, entries: Sequence[Entry], folder: StudyFolder) -> Story:
+    """The story of a study that has a winner. Labels are looked at only where an audit has opened
+    them before."""
+    summary = json.loads(folder.summary.read_text())
+    package = json.loads((folder.package / "package.json").read_text())
+    winner = next(e for e in entries if e.number == summary["winner"]["trial"])
+    leading = bench.objectives[0]
+    audit = json.loads(folder.audit.read_text()) if folder.audit.is_file() else None
+    aurocs = {} if audit is None else audit.get("trials", {}).get("image_auroc", {})
+    trials = [trial_row(e, leading.name, aurocs.get(str(e.number))) for e in entries]
+    scores = scores_of(folder, winner)
+    held_out = [float(score) for score in package["held_out_scores"]]
+    threshold, rate = float(package["threshold"]), float(package["false_positive_rate"])
+    eye = Eye(bench, winner, folder, scores)
+    above = int((scores > threshold).sum())
+    card = summary.get("reliability") or {}
+    default = default_of(entries, winner.method)
+    return Story(
+        study=summary["study"],
+        category=summary["category"],
+        demo=bool(summary["data"]["demo"]),
+        verdict=verdict(winner, default, leading.name, above, len(scores)),
+        facts=facts(summary, package, above, len(scores)),
+        reliability=str(card.get("verdict", _RELIABILITY)),
+        reasons=[str(reason) for reason in card.get("reasons", ())],
+        criterion=leading.name,
+        hyperparameters=hyperparameter_rows(bench, winner),
+        criteria=criterion_rows(entries, winner, default),
+        trials=trials,
+        charts=charts_of(bench, entries, trials, winner),
+        gallery=corruptions(bench, winner, default),
+        most=eye.suspects(eye.order[:MOST]),
+        least=eye.suspects(eye.order[::-1][:LEAST]),
+        threshold=threshold,
+        false_positive_rate=rate,
+        test_scores=[float(score) for score in scores],
+        held_out_scores=held_out,
+        audit=None
+        if audit is None
+        else audited(bench, audit, eye, threshold=threshold, trials=trials, winner=winner),
+        made=f"Made on {time.strftime('%d %B %Y, %H:%M')} from the ledger of the study.",
+    )
+
+
+def verdict(winner: Entry, default: Entry | None, criterion: str, above: int, images: int) -> str:
+    named, value = criterion.replace("_", " "), winner.last["criteria"].get(criterion)
+    text = f"Trial {winner.number} ({winner.method}) was chosen without labels"
+    text += "" if value is None else f", with {named} {value:.4g}"
+    reference = None if default is None else default.last["criteria"].get(criterion)
+    if default is not None and default.number != winner.number and reference is not None:
+        text += f"; the defaults have {reference:.4g}"
+    return f"{text}. It calls {above} of the {images} unlabelled images anomalous."
+
+
+def facts(
+    summary: Mapping[str, Any], package: Mapping[str, Any], above: int, images: int
+) -> list[Figure]:
+    trials, model = summary["trials"], summary["model"]
+    held_out = len(package["held_out_scores"])
+    return [
+        Figure("model", f"{model['name']} version {model['version']}", model["uri"]),
+        Figure(
+            "threshold",
+            f"{package['threshold']:.4g}",
+            f"for {100 * package['false_positive_rate']:.3g} % false alarms, set on {held_out} "
+            "held-out normal images",
+        ),
+        Figure("above it", f"{above} of {images}", "unlabelled images"),
+        Figure(
+            "trials",
+            str(sum(trials.values())),
+            f"{trials['finished']} finished, {trials['stopped_early']} stopped early, "
+            f"{trials['failed']} failed",
+        ),
+        Figure("search", _duration(summary["search_seconds"]), f"{summary['parallel']} at once"),
+        Figure("image size", "{1} x {0} px".format(*package["size"])),
+        Figure("data", summary["data"]["source"], f"fingerprint {package['fingerprint'][:12]}"),
+    ]
+
+
+def _duration(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.1f} min"
