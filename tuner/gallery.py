@@ -32,8 +32,7 @@ def pictures(bench: Workbench, winner: Entry, folder: StudyFolder, threshold: fl
     corruption_sheet(normal, corrupted, folder.pictures / "corruption.png", caption=caption)
     strip(bench, winner, folder.pictures)
     detector: Any = restore(bench, winner, folder)
-    scores = TrialFiles(folder.trial(winner.number)).scores()
-    own = scores["test"][int(scores["setting"])]
+    own = TrialFiles(folder.trial(winner.number)).own_scores()
     worst = np.argsort(-own, kind="stable")[:SHOWN]
     images = unit(bench.data.test[torch.from_numpy(worst.copy())])
     scoring = winner.last["scoring"]

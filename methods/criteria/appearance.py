@@ -12,7 +12,7 @@ What lifts a whole image cancels; a local defect remains.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -41,11 +41,7 @@ class Appearance:
     @classmethod
     def of(cls, normals: Tensor, seed: int = 0) -> Appearance:
         """From normal images `[N, 3, H, W]` in [0, 1]; the memory is drawn by `seed`."""
-        found = torch.cat([descriptions(part).flatten(0, 1) for part in normals.split(_BATCH)])
-        centre, scale = found.mean(0), found.std(0, correction=0).clamp(min=_SMALLEST)
-        generator = torch.Generator().manual_seed(seed)
-        chosen = torch.randperm(len(found), generator=generator)[:_MEMORY].to(found.device)
-        return cls((found[chosen] - centre) / scale, centre, scale)
+        return cls(*sample(normals.split(_BATCH), _MEMORY, seed))
 
     def embed(self, images: Tensor) -> Tensor:
         """`[B, 19]` of images `[B, 3, H, W]` in [0, 1]."""
@@ -66,6 +62,16 @@ class Appearance:
             size = (distance[top].mean() + _SMALLEST).log()
             rows.append(torch.cat((mean.sign() * mean.abs().log1p(), size[None])))
         return torch.stack(rows)
+
+
+def sample(batches: Iterable[Tensor], count: int, seed: int) -> tuple[Tensor, Tensor, Tensor]:
+    """`count` descriptions `[count, 18]` of normal images, `[B, 3, H, W]` each, drawn by `seed` and
+    standardised by the mean and the spread `[18]` of all, which follow."""
+    found = torch.cat([descriptions(part).flatten(0, 1) for part in batches])
+    centre, scale = found.mean(0), found.std(0, correction=0).clamp(min=_SMALLEST)
+    generator = torch.Generator().manual_seed(seed)
+    chosen = torch.randperm(len(found), generator=generator)[:count].to(found.device)
+    return (found[chosen] - centre) / scale, centre, scale
 
 
 def descriptions(images: Tensor) -> Tensor:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -14,14 +14,15 @@ from methods.energy_projection.hyperparameters import TRAINING
 from methods.energy_projection.settings import SCORING, expand_grid
 from methods.energy_projection.tiles import tile_size
 from methods.energy_projection.training import Trainer
-from methods.hyperparameter import Hyperparameter, Value, complete
+from methods.hyperparameter import Hyperparameter, Value
 from methods.networks.bergmann import halvings
-from methods.one_class.training import Training, cosine, course, uncorrupted
+from methods.one_class.control import NormalOnly
+from methods.one_class.training import Training, cosine, course
 from methods.registry import register_method
 
 
 @register_method("energy-projection")
-class EnergyProjection:
+class EnergyProjection(NormalOnly):
     """An autoencoder whose loss is descended in input space to find what an image should be.
 
     Four trainings (`model`), several scores (`score`); see the README beside this file.
@@ -74,23 +75,6 @@ class EnergyProjection:
             weights, values["model"], values["width"], values["code"]
         )
 
-    def corrupt(
-        self,
-        data: TrialData,
-        hyperparameters: Mapping[str, Value],
-        count: int,
-        generator: torch.Generator,
-    ) -> tuple[Tensor, Tensor]:
-        """Training images twice: nothing is corrupted."""
-        return uncorrupted(data, count, generator)
-
-    def families(self, hyperparameters: Mapping[str, Value]) -> frozenset[str]:
-        """None."""
-        return frozenset()
-
     def expand_grid(self, values: Mapping[str, Sequence[Value]]) -> list[dict[str, Value]]:
         """The scoring settings of lists of values, those that score alike once."""
         return expand_grid(values)
-
-    def _complete(self, hyperparameters: Mapping[str, Value]) -> dict[str, Any]:
-        return {**complete(self.hyperparameters, hyperparameters)}

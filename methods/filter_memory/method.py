@@ -10,17 +10,16 @@ import torch
 from torch import Tensor
 
 from methods.contract import Context, Progress, TrialData, stream_seed, unit
-from methods.criteria.appearance import Appearance, descriptions
+from methods.criteria.appearance import Appearance, sample
 from methods.filter_memory.detector import FilterMemoryDetector, nearest
 from methods.filter_memory.settings import SCORING, expand_grid
-from methods.hyperparameter import Hyperparameter, Value, complete
+from methods.hyperparameter import Hyperparameter, Value
 from methods.one_class.control import NormalOnly
 from methods.registry import register_method
 
 _BATCH = 32
 _STREAM = 0xF1
 _FEWEST_PIXELS = 16
-_SMALLEST_SCALE = 1e-3
 
 
 @register_method("filter-memory")
@@ -76,9 +75,14 @@ class FilterMemory(NormalOnly):
         steps = int(values["steps"])
         if steps < context.rungs:
             raise ValueError(f"steps is {steps}, but must be at least the {context.rungs} rungs")
-        rows, centre, scale = _sample(data.to(context.device), values, context)
+        parts = data.to(context.device).train.split(_BATCH)
+        with torch.autocast(context.device.type, enabled=False):
+            rows, centre, scale = sample(
+                map(unit, parts), int(values["samples"]), stream_seed(context.seed, _STREAM)
+            )
         generator = context.generator(_STREAM)
-        memory = rows[torch.randperm(len(rows), generator=generator)[: int(values["memory"])]]
+        order = torch.randperm(len(rows), generator=generator, device=generator.device)
+        memory = rows[order[: int(values["memory"])]]
         first = 0
         if context.resume:
             first, memory = int(context.resume["rung"]), context.resume["memory"].to(rows)
@@ -107,9 +111,6 @@ class FilterMemory(NormalOnly):
                 f"filter memory needs one at least, of {_FEWEST_PIXELS} pixels a side"
             )
 
-    def _complete(self, hyperparameters: Mapping[str, Value]) -> dict[str, Any]:
-        return {**complete(self.hyperparameters, hyperparameters)}
-
 
 def moved(rows: Tensor, memory: Tensor) -> Tensor:
     """One step of Lloyd's algorithm: each of `[K, D]` at the mean of the rows `[R, D]` that are
@@ -118,18 +119,3 @@ def moved(rows: Tensor, memory: Tensor) -> Tensor:
     counts = torch.bincount(owner, minlength=len(memory)).to(rows)
     sums = torch.zeros_like(memory).index_add_(0, owner, rows)
     return torch.where(counts[:, None] > 0, sums / counts[:, None].clamp(min=1), memory)
-
-
-def _sample(
-    data: TrialData, values: Mapping[str, Any], context: Context
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Standardised descriptions `[R, 18]` of normal pixels, and their mean and spread `[18]`."""
-    with torch.autocast(context.device.type, enabled=False):
-        found = torch.cat(
-            [descriptions(unit(part)).flatten(0, 1) for part in data.train.split(_BATCH)]
-        )
-    generator = torch.Generator().manual_seed(stream_seed(context.seed, _STREAM))
-    chosen = torch.randperm(len(found), generator=generator)[: int(values["samples"])]
-    centre = found.mean(0)
-    scale = found.std(0, correction=0).clamp(min=_SMALLEST_SCALE)
-    return (found[chosen.to(found.device)] - centre) / scale, centre, scale

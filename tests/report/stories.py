@@ -17,7 +17,8 @@ from tuner.report.page import (
     TrialRow,
 )
 from tuner.report.page.charts import by_rung, by_trial, curve, importances, scatter, trajectories
-from tuner.report.page.thumbnails import heat_scale, heat_thumbnails, thumbnails
+from tuner.report.page.thumbnails import heat_thumbnails, thumbnails
+from tuner.report.pictures import heat_scale
 
 CRITERION = "synthetic_validation"
 

@@ -14,8 +14,8 @@ from torch import Tensor
 from methods.contract import unit
 from tuner.gallery import corrupted_by, stages
 from tuner.report.page import Picture, Suspect
-from tuner.report.page.thumbnails import heat_scale, heat_thumbnails, thumbnails
-from tuner.study.files import TrialFiles
+from tuner.report.page.thumbnails import heat_thumbnails, thumbnails
+from tuner.report.pictures import heat_scale
 from tuner.study.home import StudyFolder
 from tuner.study.ledger import Entry
 from tuner.study.workbench import Workbench, restore
@@ -67,11 +67,6 @@ class Eye:
 
     def _maps(self, images: Tensor) -> Array:
         return np.asarray(self._detector.maps(images, self._scoring).detach().cpu())
-
-
-def scores_of(folder: StudyFolder, entry: Entry) -> Array:
-    kept = TrialFiles(folder.trial(entry.number)).scores()
-    return np.asarray(kept["test"][int(kept["setting"])], dtype=np.float64)
 
 
 def corruptions(bench: Workbench, winner: Entry, default: Entry | None) -> dict[str, list[Picture]]:

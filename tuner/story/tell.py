@@ -7,11 +7,13 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from tuner.registry.package import Package, read_package
 from tuner.report.page import Figure, Story
 from tuner.story.audited import audited
 from tuner.story.charts import charts_of
-from tuner.story.images import Eye, corruptions, scores_of
+from tuner.story.images import Eye, corruptions
 from tuner.story.rows import criterion_rows, default_of, hyperparameter_rows, trial_row
+from tuner.study.files import TrialFiles
 from tuner.study.home import StudyFolder
 from tuner.study.ledger import Entry
 from tuner.study.workbench import Workbench
@@ -24,15 +26,14 @@ def tell(bench: Workbench, entries: Sequence[Entry], folder: StudyFolder) -> Sto
     """The story of a study that has a winner. Labels are looked at only where an audit has opened
     them before."""
     summary = json.loads(folder.summary.read_text())
-    package = json.loads((folder.package / "package.json").read_text())
+    package = read_package(folder.package)
     winner = next(e for e in entries if e.number == summary["winner"]["trial"])
     leading = bench.objectives[0]
     audit = json.loads(folder.audit.read_text()) if folder.audit.is_file() else None
     aurocs = {} if audit is None else audit.get("trials", {}).get("image_auroc", {})
     trials = [trial_row(e, leading.name, aurocs.get(str(e.number))) for e in entries]
-    scores = scores_of(folder, winner)
-    held_out = [float(score) for score in package["held_out_scores"]]
-    threshold, rate = float(package["threshold"]), float(package["false_positive_rate"])
+    scores = TrialFiles(folder.trial(winner.number)).own_scores()
+    threshold = package.threshold
     eye = Eye(bench, winner, folder, scores)
     above = int((scores > threshold).sum())
     card = summary.get("reliability") or {}
@@ -54,9 +55,9 @@ def tell(bench: Workbench, entries: Sequence[Entry], folder: StudyFolder) -> Sto
         most=eye.suspects(eye.order[:MOST]),
         least=eye.suspects(eye.order[::-1][:LEAST]),
         threshold=threshold,
-        false_positive_rate=rate,
+        false_positive_rate=package.false_positive_rate,
         test_scores=[float(score) for score in scores],
-        held_out_scores=held_out,
+        held_out_scores=package.held_out_scores,
         audit=None
         if audit is None
         else audited(bench, audit, eye, threshold=threshold, trials=trials, winner=winner),
@@ -74,17 +75,15 @@ def verdict(winner: Entry, default: Entry | None, criterion: str, above: int, im
     return f"{text}. It calls {above} of the {images} unlabelled images anomalous."
 
 
-def facts(
-    summary: Mapping[str, Any], package: Mapping[str, Any], above: int, images: int
-) -> list[Figure]:
+def facts(summary: Mapping[str, Any], package: Package, above: int, images: int) -> list[Figure]:
     trials, model = summary["trials"], summary["model"]
-    held_out = len(package["held_out_scores"])
+    held_out = len(package.held_out_scores)
     return [
         Figure("model", f"{model['name']} version {model['version']}", model["uri"]),
         Figure(
             "threshold",
-            f"{package['threshold']:.4g}",
-            f"for {100 * package['false_positive_rate']:.3g} % false alarms, set on {held_out} "
+            f"{package.threshold:.4g}",
+            f"for {100 * package.false_positive_rate:.3g} % false alarms, set on {held_out} "
             "held-out normal images",
         ),
         Figure("above it", f"{above} of {images}", "unlabelled images"),
@@ -95,8 +94,8 @@ def facts(
             f"{trials['failed']} failed",
         ),
         Figure("search", _duration(summary["search_seconds"]), f"{summary['parallel']} at once"),
-        Figure("image size", "{1} x {0} px".format(*package["size"])),
-        Figure("data", summary["data"]["source"], f"fingerprint {package['fingerprint'][:12]}"),
+        Figure("image size", "{1} x {0} px".format(*package.size)),
+        Figure("data", summary["data"]["source"], f"fingerprint {package.fingerprint[:12]}"),
     ]
 
 

@@ -61,8 +61,7 @@ class Consensus:
 
 def _usable(files: TrialFiles) -> np.ndarray | None:
     try:
-        kept = files.scores()
+        own = files.own_scores()
     except FileNotFoundError:
         return None
-    own = kept["test"][int(kept["setting"])].astype(np.float64)
     return own if np.isfinite(own).all() and np.ptp(own) > 0 else None

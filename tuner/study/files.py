@@ -93,6 +93,12 @@ class TrialFiles:
         with np.load(self.path / "scores.npz") as file:
             return {name: file[name] for name in file.files}
 
+    def own_scores(self) -> np.ndarray:
+        """The unlabelled batch under the setting that was chosen: float64 `[M]`. Raises
+        FileNotFoundError where no rung was kept."""
+        kept = self.scores()
+        return np.asarray(kept["test"][int(kept["setting"])], dtype=np.float64)
+
     def _replace(self, name: str, write: Callable[[Path], object]) -> None:
         temporary = self.path / f".{os.getpid()}-{name}"
         write(temporary)

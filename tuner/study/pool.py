@@ -110,8 +110,7 @@ def _value(entry: Entry, name: str) -> float:
 
 def _own_scores(files: TrialFiles) -> Array | None:
     try:
-        kept = files.scores()
+        own = files.own_scores()
     except FileNotFoundError:
         return None
-    own = kept["test"][int(kept["setting"])].astype(np.float64)
     return own if np.isfinite(own).all() else None

@@ -9,10 +9,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from tuner.report.page.story import Picture
+from tuner.report.pictures import overlay
 from tuner.report.sheet import as_array, as_pictures
 
 SIDE = 160
-HEAT = "inferno"
 
 
 def thumbnails(images: ArrayLike, alts: list[str]) -> list[Picture]:
@@ -20,27 +20,15 @@ def thumbnails(images: ArrayLike, alts: list[str]) -> list[Picture]:
     return [_picture(i, alt) for i, alt in zip(as_pictures(images, "images"), alts, strict=True)]
 
 
-def heat_scale(maps: ArrayLike) -> tuple[float, float]:
-    """What is cold and what is hot: the 2 % and the 99.9 % quantile of maps of any shape."""
-    low, high = np.quantile(as_array(maps).astype(np.float64), (0.02, 0.999))
-    return float(low), float(high)
-
-
 def heat_thumbnails(
     images: ArrayLike, maps: ArrayLike, alts: list[str], scale: tuple[float, float]
 ) -> list[Picture]:
     """Heat maps `[n, H, W]` over the grey images `[n, 3, H, W]`. Raises ValueError for other
     shapes."""
-    from matplotlib import colormaps
-
     shown, heat = as_pictures(images, "images"), as_array(maps).astype(np.float64)
     if heat.shape != shown.shape[:3]:
         raise ValueError(f"maps are {heat.shape}, but images are {shown.shape}")
-    low, high = scale
-    level = np.clip((heat - low) / max(high - low, 1e-9), 0.0, 1.0)[..., None]
-    strength = 0.1 + 0.75 * level
-    grey = np.repeat(shown.mean(axis=-1, keepdims=True), 3, axis=-1)
-    blended = (1 - strength) * grey + strength * colormaps[HEAT](level[..., 0])[..., :3]
+    blended = overlay(shown, heat, *scale)
     return [_picture(image, alt) for image, alt in zip(blended, alts, strict=True)]
 
 
