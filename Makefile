@@ -3,6 +3,7 @@ VENV ?= .venv
 BUDGET ?= 50
 CATEGORY ?= tile
 ARGS ?=
+WORKERS ?= 2
 
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
@@ -22,7 +23,7 @@ types: $(INSTALLED)
 	$(BIN)/mypy
 
 check: $(INSTALLED)
-	$(BIN)/pytest
+	$(BIN)/pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 $(INSTALLED): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)

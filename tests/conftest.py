@@ -24,6 +24,17 @@ TINY = [
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Whole studies come first: with several workers, none of the long files is left for last."""
+    here = Path(__file__).parent
+    long = {
+        item.path
+        for item in items
+        if item.path.parent == here or "tuner" in getattr(item, "fixturenames", ())
+    }
+    items.sort(key=lambda item: item.path not in long)
+
+
 @pytest.fixture
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty folder for the state of tuner."""
