@@ -30,9 +30,10 @@ class ProjectionDetector:
 
     Images are float `[B, 3, H, W]` in [0, 1], any number of them, at the size of the training
     images; they pass through the network 64 tiles at a time. `losses` are the reconstruction losses
-    of training tiles, from which the stop rule is taken. Everything is computed in float32.
-    Raises ValueError for images of another size, and `ProjectionDiverged` where no step of a
-    projection is small enough.
+    of training tiles, from which the stop rule is taken. Everything is computed in float32, and
+    each image for itself. Raises ValueError for images of another size, and `ProjectionDiverged`
+    where the energy of images as given is not finite. An image whose steps all fail is compared
+    with the last point that was good; `scoring_diagnostics` counts those.
     """
 
     def __init__(
@@ -41,6 +42,14 @@ class ProjectionDetector:
         self.model = model.eval().requires_grad_(False)
         self.size, self.tiles = size, tiles
         self.losses = losses.detach().sort().values
+        self._went = dict.fromkeys(("projections", "stalled", "diverged"), 0)
+
+    def scoring_diagnostics(self) -> dict[str, float]:
+        """Of the projections so far, one an image and walk: how many there were, and how many
+        `stalled` or `diverged` (see `descent.Projection`); empty where nothing was projected."""
+        names = ("projections", "stalled_projections", "diverged_projections")
+        found = dict(zip(names, map(float, self._went.values()), strict=True))
+        return found if found["projections"] else {}
 
     @torch.no_grad()
     def embed(self, images: Tensor) -> Tensor:
@@ -191,10 +200,11 @@ class ProjectionDetector:
         self, images: Tensor, path: Path, counts: Sequence[int], mask: Tensor | None = None
     ) -> list[Tensor]:
         """The images after each number of iterations along one path."""
+        unit = 1.0 if path.optimiser == "adam" else self.model.step_unit()
         descent = Descent(
             path.update,  # type: ignore[arg-type]
             path.optimiser,  # type: ignore[arg-type]
-            path.step_size,
+            path.step_size * unit,
             path.l1_weight,
             self.threshold(path.stop_quantile),
         )
@@ -206,7 +216,13 @@ class ProjectionDetector:
             project(self._evaluate, part, descent, counts, own)
             for part, own in zip(parts, masks, strict=True)
         ]
-        return [self._stitch(list(parts)) for parts in zip(*walked, strict=True)]
+        self._went["projections"] += len(images)
+        for name in ("stalled", "diverged"):
+            tiles = torch.cat([getattr(part, name) for part in walked])
+            self._went[name] += int(tiles.view(len(images), -1).any(1).sum())
+        return [
+            self._stitch(list(parts)) for parts in zip(*(w.images for w in walked), strict=True)
+        ]
 
     def _counterparts(
         self, images: Tensor, settings: Sequence[Setting]

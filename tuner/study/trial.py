@@ -20,6 +20,7 @@ from torch import Tensor
 from methods.contract import (
     Context,
     Diverged,
+    ObservedDetector,
     Precision,
     Progress,
     Scoring,
@@ -212,6 +213,8 @@ class Bench:
             "trajectory": [[step, dict(values)] for step, values in progress.trajectory],
             "diagnostics": dict(progress.diagnostics),
         }
+        if isinstance(progress.detector, ObservedDetector):
+            record["diagnostics"].update(progress.detector.scoring_diagnostics())
         if self.tuning is not None:
             # Siblings are compared under one scoring, whatever each was judged best by.
             spread = get_criterion(SIBLING_CRITERION).evaluate(evidence)[self.spec.default_setting]
