@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
-from methods.contract import Scoring
+from methods.contract import Diverged, Scoring
 from methods.energy_projection.descent import Descent, project
 from methods.energy_projection.gradients import gradient_map
 from methods.energy_projection.model import VARIATIONAL, EnergyModel, Kind
@@ -31,8 +31,8 @@ class ProjectionDetector:
     Images are float `[B, 3, H, W]` in [0, 1], any number of them, at the size of the training
     images; they pass through the network 64 tiles at a time. `losses` are the reconstruction losses
     of training tiles, from which the stop rule is taken. Everything is computed in float32, and
-    each image for itself. Raises ValueError for images of another size, and `ProjectionDiverged`
-    where the energy of images as given is not finite. An image whose steps all fail is compared
+    each image for itself. Raises ValueError for images of another size, and `Diverged` where the
+    energy of images as given, or a score, is not finite. An image whose steps all fail is compared
     with the last point that was good; `scoring_diagnostics` counts those.
     """
 
@@ -79,7 +79,7 @@ class ProjectionDetector:
         A mask `[B, 1, H, W]` (or one for all, `[1, 1, H, W]`) in [0, 1] multiplies the gradient
         (Dehaene et al., Eq. 7): where it is 0, nothing changes. Without one the setting's update
         decides, by default the error-weighted one (Eq. 8). Raises ValueError for a mask of another
-        shape.
+        shape or with other values.
         """
         setting = understand({**(scoring or {}), "score": "projection"})
         path = setting.path
@@ -91,6 +91,11 @@ class ProjectionDetector:
             raise ValueError(
                 f"the mask is {list(mask.shape)}, but must be {list(wanted)} or one for all images,"
                 f" {[1, *wanted[1:]]}"
+            )
+        if not bool(((mask >= 0) & (mask <= 1)).all()):
+            raise ValueError(
+                f"the mask holds values from {float(mask.min()):g} to {float(mask.max()):g}, but "
+                "must be in [0, 1]; 1 where the image is to be repaired"
             )
         known = Path("standard", path.optimiser, path.step_size, path.l1_weight, path.stop_quantile)
         return self._walk(images, known, [setting.iterations], mask.expand(wanted))[0]
@@ -106,12 +111,15 @@ class ProjectionDetector:
         images = self._here(images)
         settings = [understand(scoring) for scoring in grid]
         others = self._counterparts(images, settings)
-        return [
+        found = [
             _smoothed(self._gradients(images, setting.score), setting)
             if setting.score in GRADIENTS
             else pipeline.maps(images, others[_counterpart(setting)], setting.pipeline)
             for setting in settings
         ]
+        for maps in found:
+            _refuse_not_finite(maps.flatten(1).sum(1), "map")
+        return found
 
     @torch.no_grad()
     def scores(self, images: Tensor, scoring: Scoring) -> Tensor:
@@ -138,6 +146,7 @@ class ProjectionDetector:
             for row in alike:
                 pooling = str(settings[row].pipeline["pooling"])
                 result[row] = pool(_smoothed(gradients, settings[row]), pooling)
+        _refuse_not_finite(result.sum(0), "score")
         return result
 
     def one_pass(self, scoring: Scoring) -> OnePass:
@@ -267,6 +276,16 @@ class ProjectionDetector:
 def _counterpart(setting: Setting) -> Counterpart:
     """Settings with the same one compare an image with the same thing."""
     return setting.score, setting.path, 0 if setting.path is None else setting.iterations
+
+
+def _refuse_not_finite(totals: Tensor, what: str) -> None:
+    """Raise `Diverged` where a total of an image `[B]` is not a finite number."""
+    wrong = int((~totals.isfinite()).sum())
+    if wrong:
+        raise Diverged(
+            f"the {what} of {wrong} of {len(totals)} images is not a finite number: the images or "
+            "the network hold values that are not; train again with a smaller learning_rate"
+        )
 
 
 def _smoothed(maps: Tensor, setting: Setting) -> Tensor:

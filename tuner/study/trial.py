@@ -201,6 +201,9 @@ class Bench:
             RESAMPLED,
             torch.Generator().manual_seed(stream_seed(self.spec.seed, RESAMPLING_STREAM)),
         )
+        diagnostics = dict(progress.diagnostics)
+        if isinstance(progress.detector, ObservedDetector):
+            diagnostics |= progress.detector.scoring_diagnostics()
         record = {
             "number": self.spec.number,
             "rung": progress.rung,
@@ -211,10 +214,8 @@ class Bench:
             "train_loss": progress.train_loss,
             "tuned": dict(progress.tuned),
             "trajectory": [[step, dict(values)] for step, values in progress.trajectory],
-            "diagnostics": dict(progress.diagnostics),
+            "diagnostics": diagnostics,
         }
-        if isinstance(progress.detector, ObservedDetector):
-            record["diagnostics"].update(progress.detector.scoring_diagnostics())
         if self.tuning is not None:
             # Siblings are compared under one scoring, whatever each was judged best by.
             spread = get_criterion(SIBLING_CRITERION).evaluate(evidence)[self.spec.default_setting]
