@@ -22,7 +22,6 @@ Optimiser = Literal["plain", "adam"]
 # Losses `[B]` and reconstructions of images `[B, C, H, W]`, both differentiable in the images.
 Evaluate = Callable[[Tensor], tuple[Tensor, Tensor]]
 
-LARGEST_STEP = 0.1
 HALVINGS = 10
 _SHORTEST = 2.0**-HALVINGS
 _TOO_FAR = 2.0
@@ -40,8 +39,7 @@ class Descent:
 
     `update` is Eq. 5 (standard) or Eq. 8 (weighted by the squared reconstruction error), `plain`
     steps have the length `step_size` (alpha), Adam's are about `step_size` a pixel. `l1_weight` is
-    lambda. Where a step would move a pixel of an image by more than 0.1, all of that image's step
-    is shortened until it does not. An image is finished where its loss is at `threshold` or below.
+    lambda. An image is finished where its loss is at `threshold` or below.
     """
 
     update: Update = "weighted"
@@ -176,11 +174,7 @@ class _Walk:
             gradient = gradient * self.mask
         if descent.optimiser == "adam":
             gradient = self._adam(gradient)
-        step = gradient * (descent.step_size * self.scale.view(-1, 1, 1, 1))
-        # Shortened as a whole: cut pixel by pixel, a steep energy's step would have one length
-        # everywhere, and Eq. 8's weights would mean nothing.
-        longest = step.abs().amax((1, 2, 3), keepdim=True)
-        return step.mul_(LARGEST_STEP / longest.clamp_(min=LARGEST_STEP))
+        return gradient * (descent.step_size * self.scale.view(-1, 1, 1, 1))
 
     def _adam(self, gradient: Tensor) -> Tensor:
         if self.moments is None:

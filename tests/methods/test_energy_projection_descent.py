@@ -11,7 +11,6 @@ from torch import Tensor
 
 from methods.energy_projection.descent import (
     HALVINGS,
-    LARGEST_STEP,
     Descent,
     Optimiser,
     ProjectionDiverged,
@@ -74,14 +73,18 @@ def test_a_mask_keeps_everything_else_as_it_was() -> None:
     assert (found[..., :2] != start[..., :2]).all()
 
 
-def test_no_pixel_moves_further_than_the_largest_step_or_leaves_the_range() -> None:
+def test_a_step_is_as_long_as_the_equation_says_and_stops_at_the_range() -> None:
+    # x - f is 0.3, 0.15 and -0.2, and so is the gradient.
     start = pixels(1.0, 0.7, 0.0)
-    found = project(toy, start, Descent("standard", step_size=90.0, l1_weight=0.0), [1])
-    # x - f is 0.3, 0.15 and -0.2: the step is shortened as a whole and keeps its direction.
-    torch.testing.assert_close(
-        start - found.images[0], pixels(1.0, 0.5, -2 / 3) * LARGEST_STEP, rtol=0, atol=1e-9
-    )
-    assert project(toy, start, Descent(step_size=0.5), [30]).images[0].min() >= 0
+    (found,) = project(toy, start, Descent("standard", step_size=1.5, l1_weight=0.0), [1]).images
+    torch.testing.assert_close(found, pixels(0.55, 0.475, 0.3))
+    # 0.3 - 0.35 and 0.9 + 0.15, with an energy that pulls that far.
+    far = pixels(0.3, 0.9)
+    pull = torch.tensor([0.35, -0.15], dtype=torch.float64)
+    (found,) = project(
+        lambda at: ((at * pull).flatten(1).sum(1), at), far, Descent("standard", step_size=1.0), [1]
+    ).images
+    torch.testing.assert_close(found, pixels(0.0, 1.0))
 
 
 def test_finished_images_are_frozen_and_no_longer_computed() -> None:
@@ -133,9 +136,9 @@ def test_a_step_too_long_is_taken_back_and_halved() -> None:
     start = pixels(0.52)
     descent = Descent("standard", step_size=3e-4, l1_weight=0.0)
     first, second, third, last = project(steep, start, descent, [1, 2, 3, 40]).images
-    # 6e-4 is six times what is needed: it lands at 0.42, half of that at 0.47, a quarter at 0.495.
+    # Six times what is needed: it lands at 0.4, half of that at 0.46, a quarter at 0.49.
     assert torch.equal(first, start) and torch.equal(second, start)
-    assert third.item() == pytest.approx(0.495)
+    assert third.item() == pytest.approx(0.49)
     assert abs(last.item() - 0.5) < 1e-3
 
 
