@@ -54,7 +54,7 @@ def measure(kind: Any, arguments: argparse.Namespace) -> dict[str, Any]:
 
     def walk(update: Any, threshold: float = -math.inf) -> list[Tensor]:
         descent = Descent(update, "plain", 0.01, 0.05, threshold)
-        return project(evaluate, images, descent, [arguments.iterations])
+        return project(evaluate, images, descent, [arguments.iterations]).images
 
     (end,) = walk("weighted")
     with torch.no_grad():

@@ -171,6 +171,15 @@ class MapDetector(Detector, Protocol):
         ...
 
 
+@runtime_checkable
+class ObservedDetector(Detector, Protocol):
+    """A detector that counts what befell the images while it scored them."""
+
+    def scoring_diagnostics(self) -> Mapping[str, float]:
+        """Numbers on all scoring so far that belong beside `Progress.diagnostics`."""
+        ...
+
+
 @dataclass(frozen=True)
 class Progress:
     """What a fit yields at each rung.

@@ -15,12 +15,13 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from methods.contract import Diverged
+
 Update = Literal["standard", "weighted"]
 Optimiser = Literal["plain", "adam"]
 # Losses `[B]` and reconstructions of images `[B, C, H, W]`, both differentiable in the images.
 Evaluate = Callable[[Tensor], tuple[Tensor, Tensor]]
 
-LARGEST_STEP = 0.1
 HALVINGS = 10
 _SHORTEST = 2.0**-HALVINGS
 _TOO_FAR = 2.0
@@ -28,8 +29,8 @@ _ROUNDING = 1e-5
 _BETAS, _EPSILON = (0.9, 0.999), 1e-8
 
 
-class ProjectionDiverged(RuntimeError):
-    """A projection whose energy is not finite, or grows however small its steps are."""
+class ProjectionDiverged(Diverged):
+    """Images whose energy is not finite as they are: there is nowhere to walk from."""
 
 
 @dataclass(frozen=True)
@@ -38,8 +39,7 @@ class Descent:
 
     `update` is Eq. 5 (standard) or Eq. 8 (weighted by the squared reconstruction error), `plain`
     steps have the length `step_size` (alpha), Adam's are about `step_size` a pixel. `l1_weight` is
-    lambda. No pixel moves more than 0.1 in a step, which the steep energies of a learned decoder
-    variance need. An image is finished where its loss is at `threshold` or below.
+    lambda. An image is finished where its loss is at `threshold` or below.
     """
 
     update: Update = "weighted"
@@ -49,20 +49,35 @@ class Descent:
     threshold: float = -math.inf
 
 
+@dataclass(frozen=True)
+class Projection:
+    """Where a walk came to, and how it went for each image.
+
+    `images` are those after each number of iterations that was asked for, each `[B, C, H, W]` in
+    [0, 1]. `stalled` `[B]`: no halving of its step lowers an image's energy any more, so it has
+    converged (3.5). `diverged` `[B]`: where an image would go next its energy is more than twice
+    that of the image as given, or not finite. Both kinds are where their energy was lowest.
+    """
+
+    images: list[Tensor]
+    stalled: Tensor
+    diverged: Tensor
+
+
 def project(
     evaluate: Evaluate,
     images: Tensor,
     descent: Descent,
     counts: Sequence[int],
     mask: Tensor | None = None,
-) -> list[Tensor]:
-    """The images after each number of iterations in `counts`, each like `images`, in [0, 1].
+) -> Projection:
+    """Walk from images `[B, C, H, W]` in [0, 1]; one walk serves all of `counts`.
 
-    One walk serves all counts. A `mask` that broadcasts to the images multiplies the gradient
-    (Eq. 7). Where a step raises the energy of an image it is taken back, and the image goes on
-    with half of it. After ten halvings the image is finished: its energy has converged. Raises
-    `ProjectionDiverged` where by then the energy is twice that at the start or not finite, or where
-    the energy of an image as given is not finite.
+    A `mask` that broadcasts to the images multiplies the gradient (Eq. 7). Where a step of an image
+    does not lower its energy, or leads to one that is not finite, it is taken back, and the image
+    goes on with half of it; the others do not notice. After ten halvings it stays where its energy
+    was lowest. Raises `ProjectionDiverged` where the energy of an image as given is not
+    finite.
     """
     last, found = max(counts, default=0), {}
     # A caller's inference mode would forbid the gradient.
@@ -76,7 +91,7 @@ def project(
                 break
             walk.move()
         end = walk.images()
-    return [found.get(count, end) for count in counts]
+    return Projection([found.get(count, end) for count in counts], walk.stalled, walk.diverged)
 
 
 class _Walk:
@@ -88,6 +103,8 @@ class _Walk:
         self.evaluate, self.descent = evaluate, descent
         self.all = images.detach().clone()
         self.index = torch.arange(len(images), device=images.device)
+        self.stalled = torch.zeros(len(images), dtype=torch.bool, device=images.device)
+        self.diverged = self.stalled.clone()
         self.start = self.at = self.all.clone()
         self.mask = None if mask is None else mask.to(images).expand_as(images)
         self.scale = images.new_ones(len(images))
@@ -127,15 +144,13 @@ class _Walk:
             if not final:
                 self.gradient = self.gradient.add(moved.sign_(), alpha=weight)
         if self.looks == 0:
+            self._check(energy)
             self.first = energy
-        if self.looks == 0 or final:
-            when = "on its last step" if self.looks else "before the first step"
-            self._refuse(~energy.isfinite(), energy, when)
         self.looks += 1
         rose = ~(energy <= self.energy * (1 + _ROUNDING))
         self.rose = rose if bool(rose.any()) else None
         if self.rose is not None:
-            self._turn_back(rose, energy)
+            self._turn_back(rose, energy, final)
         self.energy = torch.where(rose, self.energy, energy)
         done = ((losses <= self.descent.threshold) & ~rose) | (self.scale < _SHORTEST)
         if bool(done.any()):
@@ -159,8 +174,7 @@ class _Walk:
             gradient = gradient * self.mask
         if descent.optimiser == "adam":
             gradient = self._adam(gradient)
-        step = gradient * (descent.step_size * self.scale.view(-1, 1, 1, 1))
-        return step.clamp_(-LARGEST_STEP, LARGEST_STEP)
+        return gradient * (descent.step_size * self.scale.view(-1, 1, 1, 1))
 
     def _adam(self, gradient: Tensor) -> Tensor:
         if self.moments is None:
@@ -172,11 +186,13 @@ class _Walk:
         length = (square / (1 - second**t)).sqrt_().add_(_EPSILON)
         return (mean / (1 - first**t)).div_(length)
 
-    def _turn_back(self, rose: Tensor, energy: Tensor) -> None:
+    def _turn_back(self, rose: Tensor, energy: Tensor, final: bool) -> None:
         """Put images whose energy rose back before their last step, and halve their steps."""
         self.scale = torch.where(rose, self.scale / 2, self.scale)
-        lost = (self.scale < _SHORTEST) & ~(energy <= _TOO_FAR * self.first)
-        self._refuse(lost, energy, f"after {HALVINGS} halvings of the step")
+        stuck = self.scale < _SHORTEST
+        lost = ~(energy <= _TOO_FAR * self.first)
+        self.stalled[self.index[stuck & ~lost]] = True
+        self.diverged[self.index[(rose if final else stuck) & lost]] = True
         rows = rose.view(-1, 1, 1, 1)
         self.at = torch.where(rows, self.before, self.at)
         if self.moments is not None:
@@ -198,13 +214,14 @@ class _Walk:
         if self.moments is not None:
             self.moments = (self.moments[0][keep], self.moments[1][keep])
 
-    def _refuse(self, wrong: Tensor, energy: Tensor, when: str) -> None:
+    def _check(self, energy: Tensor) -> None:
+        wrong = ~energy.isfinite()
         if not bool(wrong.any()):
             return
         row = int(wrong.nonzero()[0])
         raise ProjectionDiverged(
-            f"the projection of image {int(self.index[row])} diverges {when}: its energy went "
-            f"from {float(self.first[row]):g} to {float(energy[row]):g} (step_size "
-            f"{self.descent.step_size:g}, l1_weight {self.descent.l1_weight:g}); a smaller "
-            "step_size may help, or longer training"
+            f"the energy of {int(wrong.sum())} of {len(energy)} images is not finite before the "
+            f"first step (image {row}: {float(energy[row]):g}), so no step_size (here "
+            f"{self.descent.step_size:g}) can help: the images or the network hold values that are "
+            "not finite; train again with a smaller learning_rate"
         )

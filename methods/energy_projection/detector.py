@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
-from methods.contract import Scoring
+from methods.contract import Diverged, Scoring
 from methods.energy_projection.descent import Descent, project
 from methods.energy_projection.gradients import gradient_map
 from methods.energy_projection.model import VARIATIONAL, EnergyModel, Kind
@@ -30,9 +30,10 @@ class ProjectionDetector:
 
     Images are float `[B, 3, H, W]` in [0, 1], any number of them, at the size of the training
     images; they pass through the network 64 tiles at a time. `losses` are the reconstruction losses
-    of training tiles, from which the stop rule is taken. Everything is computed in float32.
-    Raises ValueError for images of another size, and `ProjectionDiverged` where no step of a
-    projection is small enough.
+    of training tiles, from which the stop rule is taken. Everything is computed in float32, and
+    each image for itself. Raises ValueError for images of another size, and `Diverged` where the
+    energy of images as given, or a score, is not finite. An image whose steps all fail is compared
+    with the last point that was good; `scoring_diagnostics` counts those.
     """
 
     def __init__(
@@ -41,6 +42,14 @@ class ProjectionDetector:
         self.model = model.eval().requires_grad_(False)
         self.size, self.tiles = size, tiles
         self.losses = losses.detach().sort().values
+        self._went = dict.fromkeys(("projections", "stalled", "diverged"), 0)
+
+    def scoring_diagnostics(self) -> dict[str, float]:
+        """Of the projections so far, one an image and walk: how many there were, and how many
+        `stalled` or `diverged` (see `descent.Projection`); empty where nothing was projected."""
+        names = ("projections", "stalled_projections", "diverged_projections")
+        found = dict(zip(names, map(float, self._went.values()), strict=True))
+        return found if found["projections"] else {}
 
     @torch.no_grad()
     def embed(self, images: Tensor) -> Tensor:
@@ -70,7 +79,7 @@ class ProjectionDetector:
         A mask `[B, 1, H, W]` (or one for all, `[1, 1, H, W]`) in [0, 1] multiplies the gradient
         (Dehaene et al., Eq. 7): where it is 0, nothing changes. Without one the setting's update
         decides, by default the error-weighted one (Eq. 8). Raises ValueError for a mask of another
-        shape.
+        shape or with other values.
         """
         setting = understand({**(scoring or {}), "score": "projection"})
         path = setting.path
@@ -82,6 +91,11 @@ class ProjectionDetector:
             raise ValueError(
                 f"the mask is {list(mask.shape)}, but must be {list(wanted)} or one for all images,"
                 f" {[1, *wanted[1:]]}"
+            )
+        if not bool(((mask >= 0) & (mask <= 1)).all()):
+            raise ValueError(
+                f"the mask holds values from {float(mask.min()):g} to {float(mask.max()):g}, but "
+                "must be in [0, 1]; 1 where the image is to be repaired"
             )
         known = Path("standard", path.optimiser, path.step_size, path.l1_weight, path.stop_quantile)
         return self._walk(images, known, [setting.iterations], mask.expand(wanted))[0]
@@ -97,12 +111,15 @@ class ProjectionDetector:
         images = self._here(images)
         settings = [understand(scoring) for scoring in grid]
         others = self._counterparts(images, settings)
-        return [
+        found = [
             _smoothed(self._gradients(images, setting.score), setting)
             if setting.score in GRADIENTS
             else pipeline.maps(images, others[_counterpart(setting)], setting.pipeline)
             for setting in settings
         ]
+        for maps in found:
+            _refuse_not_finite(maps.flatten(1).sum(1), "map")
+        return found
 
     @torch.no_grad()
     def scores(self, images: Tensor, scoring: Scoring) -> Tensor:
@@ -129,6 +146,7 @@ class ProjectionDetector:
             for row in alike:
                 pooling = str(settings[row].pipeline["pooling"])
                 result[row] = pool(_smoothed(gradients, settings[row]), pooling)
+        _refuse_not_finite(result.sum(0), "score")
         return result
 
     def one_pass(self, scoring: Scoring) -> OnePass:
@@ -191,10 +209,11 @@ class ProjectionDetector:
         self, images: Tensor, path: Path, counts: Sequence[int], mask: Tensor | None = None
     ) -> list[Tensor]:
         """The images after each number of iterations along one path."""
+        unit = 1.0 if path.optimiser == "adam" else self.model.step_unit()
         descent = Descent(
             path.update,  # type: ignore[arg-type]
             path.optimiser,  # type: ignore[arg-type]
-            path.step_size,
+            path.step_size * unit,
             path.l1_weight,
             self.threshold(path.stop_quantile),
         )
@@ -206,7 +225,13 @@ class ProjectionDetector:
             project(self._evaluate, part, descent, counts, own)
             for part, own in zip(parts, masks, strict=True)
         ]
-        return [self._stitch(list(parts)) for parts in zip(*walked, strict=True)]
+        self._went["projections"] += len(images)
+        for name in ("stalled", "diverged"):
+            tiles = torch.cat([getattr(part, name) for part in walked])
+            self._went[name] += int(tiles.view(len(images), -1).any(1).sum())
+        return [
+            self._stitch(list(parts)) for parts in zip(*(w.images for w in walked), strict=True)
+        ]
 
     def _counterparts(
         self, images: Tensor, settings: Sequence[Setting]
@@ -251,6 +276,16 @@ class ProjectionDetector:
 def _counterpart(setting: Setting) -> Counterpart:
     """Settings with the same one compare an image with the same thing."""
     return setting.score, setting.path, 0 if setting.path is None else setting.iterations
+
+
+def _refuse_not_finite(totals: Tensor, what: str) -> None:
+    """Raise `Diverged` where a total of an image `[B]` is not a finite number."""
+    wrong = int((~totals.isfinite()).sum())
+    if wrong:
+        raise Diverged(
+            f"the {what} of {wrong} of {len(totals)} images is not a finite number: the images or "
+            "the network hold values that are not; train again with a smaller learning_rate"
+        )
 
 
 def _smoothed(maps: Tensor, setting: Setting) -> Tensor:

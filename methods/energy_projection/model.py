@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Literal, cast
 
@@ -75,6 +76,14 @@ class EnergyModel(nn.Module):
         if self.kind == "vae":
             return 0.5 * total
         return 0.5 * total * torch.exp(-2.0 * self._log_gamma())
+
+    def step_unit(self) -> float:
+        """What a step size of 1 means on this energy, as a factor of its gradient.
+
+        `gamma^2` for `gamma-vae`: its energy is that of `vae` but for the factor `1 / gamma^2`
+        (and an anchor that much weaker), so equal step sizes take equal steps. Else 1.
+        """
+        return math.exp(2 * float(self._log_gamma())) if self.kind == "gamma-vae" else 1.0
 
     def sample(self, images: Tensor, noise: Tensor | None) -> Sample:
         """Code and reconstruct; the code of a VAE is drawn by standard normal `noise` `[B, code]`,

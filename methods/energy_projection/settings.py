@@ -45,12 +45,12 @@ WALK: tuple[Hyperparameter, ...] = (
     Hyperparameter(
         "step_size",
         0.5,
-        "length of a plain step",
+        "length of a plain step; with a learned decoder variance gamma^2 it counts that much less",
         low=1e-4,
         high=100.0,
         log=True,
         symbol="α",
-        source=f"{_PAPER}, 4.1",
+        source=f"{_PAPER}, 4.1; the factor gamma^2 is ours: the energy is 1 / gamma^2 as steep",
         tier="scoring",
     ),
     Hyperparameter(

@@ -28,6 +28,7 @@ _PLACE, _NOISE = 16, 17  # further streams of a trial's seed
 _ACTIVE = 0.01  # nats
 _LOSS_TILES = 1024
 _PART = 64
+_COLOUR_IMAGES = 256
 
 
 class Trainer:
@@ -48,6 +49,10 @@ class Trainer:
             kind in VARIATIONAL,
             stream_seed(context.seed, INIT),
         )
+        if kind == "dssim":
+            # DSSIM hardly feels brightness, but the weights of Eq. 8 are nothing else where a
+            # reconstruction is too dark or too bright as a whole.
+            network.start_at(unit(self.data.train[:_COLOUR_IMAGES]).mean((0, 2, 3)))
         self.model = context.prepare(EnergyModel(kind, network, _first_log_gamma(self.data.train)))
         self.share = context.share(values["batch_size"])
         self._kl = torch.zeros((), device=context.device)
@@ -134,5 +139,7 @@ class Trainer:
 
 def _first_log_gamma(train: Tensor) -> float:
     """Where a decoder that knows the mean alone would put gamma: the images' own spread."""
-    spread = float(unit(train[:256]).std(0).square().mean().sqrt()) if len(train) > 1 else 1.0
+    spread = (
+        float(unit(train[:_COLOUR_IMAGES]).std(0).square().mean().sqrt()) if len(train) > 1 else 1.0
+    )
     return math.log(max(spread, math.exp(LOG_GAMMA_FLOOR + 1)))

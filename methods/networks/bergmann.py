@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 LARGE = 256
 LOG_VARIANCE_BOUND = 10.0
+_DARKEST = 1 / 255
 _SLOPE = 0.2
 
 
@@ -87,6 +88,13 @@ class BergmannAutoencoder(nn.Module):
     def decode(self, code: Tensor) -> Tensor:
         """`[B, 3, H, W]` in (0, 1)."""
         return torch.sigmoid(cast(Tensor, self.up(code[:, :, None, None])))
+
+    @torch.no_grad()
+    def start_at(self, colour: Tensor) -> None:
+        """Let the output be around a `colour` `[3]` in [0, 1] before training."""
+        last = self.up[-1]
+        assert isinstance(last, nn.ConvTranspose2d) and last.bias is not None
+        last.bias.copy_(colour.logit(_DARKEST))
 
     def forward(self, images: Tensor) -> Tensor:
         """The reconstruction: the mean of the code, decoded."""

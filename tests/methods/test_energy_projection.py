@@ -13,7 +13,7 @@ from torch import Tensor
 from methods.contract import Context, Diverged, Progress, TrialData, unit
 from methods.energy_projection.descent import ProjectionDiverged
 from methods.energy_projection.detector import ProjectionDetector
-from methods.energy_projection.model import KINDS
+from methods.energy_projection.model import KINDS, EnergyModel
 from methods.energy_projection.settings import SCORING, expand_grid, normal_form, understand
 from methods.energy_projection.training import Trainer
 from methods.hyperparameter import complete
@@ -199,6 +199,9 @@ def test_inpainting_changes_the_mask_alone(data: TrialData) -> None:
     for wrong in (mask[:, :, :16], mask[:2], mask.expand(6, 3, *SIZE), mask[:, 0]):
         with pytest.raises(ValueError, match=r"mask is \[.*must be \[6, 1, 32, 32\]"):
             detector.inpaint(images, wrong)
+    for value in (255.0, -0.5, math.nan):
+        with pytest.raises(ValueError, match=r"mask holds values.*in \[0, 1\]"):
+            detector.inpaint(images, mask * value)
 
 
 def test_images_and_sizes_that_do_not_fit_are_refused(data: TrialData) -> None:
@@ -225,8 +228,66 @@ def test_a_collapsed_variance_and_a_broken_network_are_errors(data: TrialData) -
     detector = trained(data)
     with torch.no_grad():
         next(detector.model.network.parameters()).fill_(math.nan)
-    with pytest.raises(ProjectionDiverged, match="before the first step"):
+    with pytest.raises(ProjectionDiverged, match=r"6 of 6 images.*before the first step"):
         detector.scores(unit(data.test), {"iterations": 2})
+    for score in ("reconstruction", "gradient-error"):
+        with pytest.raises(Diverged, match="score of 6 of 6 images is not a finite number"):
+            detector.scores(unit(data.test), {"score": score})
+        with pytest.raises(Diverged, match="map of 6 of 6 images is not a finite number"):
+            detector.maps(unit(data.test), {"score": score})
+
+
+@pytest.mark.parametrize("tiles", [1, 2])
+def test_one_image_that_diverges_neither_fails_nor_changes_the_others(
+    data: TrialData, tiles: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    detector, images = trained(data, model="l2", tiles_per_side=tiles), unit(data.test)
+    assert detector.scoring_diagnostics() == {}
+    grid = expand_grid({"iterations": [2, 12], "l1_weight": [0.0, 0.05]})
+    expected = detector.grid_scores(images, grid)
+    evaluate = detector._evaluate
+    hole = images.clone()
+    hole[1, :, 0, 0] = 0.0
+
+    def spoilt(parts: Tensor) -> tuple[Tensor, Tensor]:
+        """The gradient, not the loss, is not a number where a first pixel is black."""
+        losses, reconstruction = evaluate(parts)
+        return losses + 0 * parts[:, :, 0, 0].sqrt().sum(1), reconstruction
+
+    monkeypatch.setattr(detector, "_evaluate", spoilt)
+    found = detector.grid_scores(hole, grid)
+    assert found.isfinite().all() and (found[:, 1] == found[0, 1]).all()
+    others = [0, 2, 3, 4, 5]
+    torch.testing.assert_close(found[:, others], expected[:, others])
+    assert detector.scoring_diagnostics() == {
+        "projections": 24.0,  # six images along two walks, twice
+        "stalled_projections": 0.0,
+        "diverged_projections": 2.0,
+    }
+    alone = torch.cat([detector.grid_scores(one[None], grid) for one in hole], 1)
+    torch.testing.assert_close(alone, found)
+
+
+def test_a_learned_variance_takes_the_steps_of_a_variance_of_one(data: TrialData) -> None:
+    network, images = trained(data, model="vae").model.network, unit(data.test)
+    walks = [
+        ProjectionDetector(EnergyModel(kind, network, -2.0), SIZE, 1, torch.tensor([-1.0])).project(
+            images, {"iterations": 4, "l1_weight": 0.0}
+        )
+        for kind in KINDS[2:]
+    ]
+    assert (walks[0] != images).any()
+    torch.testing.assert_close(walks[0], walks[1])
+
+
+def test_a_dssim_model_starts_at_the_mean_colour(data: TrialData) -> None:
+    dark = TrialData(data.train // 8, data.held_out, data.test)
+    values = complete(METHOD.hyperparameters, {**TINY, "model": "dssim"})
+    for source in (data, dark):
+        model, images = Trainer(source, values, Context()).model, unit(source.train)
+        torch.testing.assert_close(
+            model.network.up[-1].bias.sigmoid(), images.mean((0, 2, 3)), atol=1e-4, rtol=1e-4
+        )
 
 
 def test_images_all_alike_give_no_nan() -> None:

@@ -78,6 +78,22 @@ def test_a_record_at_each_rung_with_every_criterion(spec: TrialSpec, arrays: Stu
     assert files.scores()["test"].shape == (len(spec.grid), len(arrays.test))
 
 
+def test_what_befell_the_images_while_they_were_scored_is_a_diagnostic(
+    spec: TrialSpec, arrays: StudyArrays
+) -> None:
+    name = "energy-projection"
+    pins = {"steps": 2, "width": 2, "batch_size": 4, "code": 4}
+    space = build_space(get_method(name), load_search_space(name), "cpu", pins)
+    grid = ({"iterations": 1}, {"iterations": 3}, {"score": "reconstruction"})
+    values = space.complete(space.defaults)
+    one = replace(spec, method=name, hyperparameters=values, grid=grid, rungs=1)
+    (record,) = conduct(one, arrays, Runtime())
+    found = record["diagnostics"]
+    # One walk serves both numbers of iterations; the noise images are scored too.
+    assert found["projections"] > len(arrays.test) + len(arrays.held_out)
+    assert 0 <= found["diverged_projections"] <= found["projections"]
+
+
 def test_kept_weights_give_the_kept_scores(spec: TrialSpec, arrays: StudyArrays) -> None:
     list(conduct(spec, arrays, Runtime()))
     files = TrialFiles(Path(spec.folder))

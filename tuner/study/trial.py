@@ -20,6 +20,7 @@ from torch import Tensor
 from methods.contract import (
     Context,
     Diverged,
+    ObservedDetector,
     Precision,
     Progress,
     Scoring,
@@ -200,6 +201,9 @@ class Bench:
             RESAMPLED,
             torch.Generator().manual_seed(stream_seed(self.spec.seed, RESAMPLING_STREAM)),
         )
+        diagnostics = dict(progress.diagnostics)
+        if isinstance(progress.detector, ObservedDetector):
+            diagnostics |= progress.detector.scoring_diagnostics()
         record = {
             "number": self.spec.number,
             "rung": progress.rung,
@@ -210,7 +214,7 @@ class Bench:
             "train_loss": progress.train_loss,
             "tuned": dict(progress.tuned),
             "trajectory": [[step, dict(values)] for step, values in progress.trajectory],
-            "diagnostics": dict(progress.diagnostics),
+            "diagnostics": diagnostics,
         }
         if self.tuning is not None:
             # Siblings are compared under one scoring, whatever each was judged best by.
