@@ -22,6 +22,9 @@ from tuner.study.ledger import Entry, Ledger, Outcome
 from tuner.study.space import MethodSpace
 from tuner.study.trial import TrialSpec
 
+MOST_DEATHS = 3
+"""A trial whose process is lost this often at one rung has failed: it may be what kills it."""
+
 
 class Observer(Protocol):
     """Whoever wants to know how a study goes: the tracking store, the live view."""
@@ -75,7 +78,9 @@ class Conductor:
         self._started: dict[int, float] = {}
         self._stopped: set[int] = set()
         self._interrupted = [e for e in ledger.entries() if e.state == "running"]
+        self._lost_seconds = float(ledger.notes().get("lost_device_seconds", 0.0))
         self.closing = False
+        self.trouble = ""
 
     @property
     def live(self) -> frozenset[int]:
@@ -99,15 +104,16 @@ class Conductor:
     def spent(self) -> Spent:
         """What the study has used, in-flight trials included, downtime excluded."""
         entries = self._ledger.entries()
-        now = self._clock()
-        device = 0.0
-        for entry in entries:
-            charged = entry.device_seconds
-            if entry.number in self._started:
-                rate = self._terms.blank.device_rate
-                charged = max(charged, (now - self._started[entry.number]) * rate)
-            device += charged
-        return Spent(len(entries), self._seconds_before + now - self._began, device)
+        device = self._lost_seconds + sum(map(self._charged, entries))
+        seconds = self._seconds_before + self._clock() - self._began
+        return Spent(len(entries), seconds, device)
+
+    def _charged(self, entry: Entry) -> float:
+        """Device time of a trial; of one that is running, what its process has had so far."""
+        if entry.number not in self._started:
+            return entry.device_seconds
+        running = self._clock() - self._started[entry.number]
+        return max(entry.device_seconds, running * self._terms.blank.device_rate)
 
     def next(self) -> TrialSpec | None:
         """The next trial, or None where the study starts no more: budget spent, or closing.
@@ -132,6 +138,9 @@ class Conductor:
         if "failed" in record:
             self.end(number, "failed", record["failed"])
             return False
+        if "unkept" in record:
+            self.halt(number, record["unkept"])
+            return False
         leading = self._terms.objectives[0]
         value = record["criteria"].get(leading.name)
         prune = self._ledger.report(number, record, value)
@@ -151,7 +160,32 @@ class Conductor:
             reason = "" if value is not None else f"{leading.name} is undefined"
             self.end(number, "stopped_early", reason)
             return False
+        if self.trouble:
+            self.halt(number, self.trouble)
+            return False
         return True
+
+    def lost(self, number: int, reason: str) -> None:
+        """The process of a trial, or its machine, is gone: it goes on elsewhere from its last rung.
+
+        It has failed where that happens too often at one rung.
+        """
+        entry = self._ledger.entry(number)
+        if number not in self._started or entry.state != "running":
+            return
+        self._lost_seconds += self._charged(entry) - entry.device_seconds
+        self._ledger.note(lost_device_seconds=self._lost_seconds)
+        if self._ledger.count_death(number) >= MOST_DEATHS:
+            self.end(number, "failed", reason)
+            return
+        del self._started[number]
+        self._interrupted.append(self._ledger.entry(number))
+
+    def halt(self, number: int, trouble: str) -> None:
+        """What a trial found cannot be kept, which is not its fault: start nothing more, and leave
+        it running in the ledger, to be resumed."""
+        self.closing, self.trouble = True, self.trouble or trouble
+        self._started.pop(number, None)
 
     def end(self, number: int, outcome: Outcome, reason: str = "") -> None:
         """Close a trial; one that is closed already is left as it is."""

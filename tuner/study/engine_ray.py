@@ -23,10 +23,15 @@ from ray.tune.search import Searcher
 from tuner.study.arrays import StudyArrays
 from tuner.study.conductor import Conductor
 from tuner.study.config import RAY_VARIABLE
+from tuner.study.files import Unkept
 from tuner.study.plan import Layout
 from tuner.study.worker import run_in_process, run_in_workers
 
 WAITING = 0.01
+
+# How Ray says that a process, or the machine under it, is gone.
+DEATHS = ("died unexpectedly", "ActorDied", "ActorUnavailable", "NodeDied", "node has died")
+UNKEPT = f"{Unkept.__name__}: "
 
 
 @dataclass(frozen=True)
@@ -63,9 +68,11 @@ class LedgerSearcher(Searcher):
         self.numbers: dict[str, int] = {}
 
     def suggest(self, trial_id: str) -> Any:
-        spec = _Post.conductors[self.key].next()
+        conductor = _Post.conductors[self.key]
+        spec = conductor.next()
         if spec is None:
-            return Searcher.FINISHED
+            # One that runs may be lost with its machine, and then has to be started again.
+            return None if conductor.live and not conductor.closing else Searcher.FINISHED
         self.numbers[trial_id] = spec.number
         return {"spec": spec.as_dict()}
 
@@ -101,7 +108,14 @@ class LedgerScheduler(FIFOScheduler):
         )
 
     def on_trial_error(self, tune_controller: Any, trial: Any) -> None:
-        _Post.conductors[self.key].end(trial.config["spec"]["number"], "failed", reason_of(trial))
+        conductor, number = _Post.conductors[self.key], trial.config["spec"]["number"]
+        text = error_of(trial)
+        if UNKEPT in text:
+            conductor.halt(number, reason_of(text))
+        elif any(word in text for word in DEATHS) and "OutOfMemory" not in text:
+            conductor.lost(number, reason_of(text))
+        else:
+            conductor.end(number, "failed", reason_of(text))
 
     def on_trial_complete(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> None:
         number = trial.config["spec"]["number"]
@@ -110,14 +124,20 @@ class LedgerScheduler(FIFOScheduler):
             _Post.conductors[self.key].end(number, "failed", reason)
 
 
-def reason_of(trial: Any) -> str:
-    """Why Ray says that a trial failed, in one line."""
+def error_of(trial: Any) -> str:
+    """What Ray wrote about the failure of a trial."""
     # Tune has written the error beside the trial, but not yet moved it to the study's storage.
     written = Path(trial.error_file) if trial.error_file else None
-    text = written.read_text() if written is not None and written.is_file() else ""
+    return written.read_text() if written is not None and written.is_file() else ""
+
+
+def reason_of(text: str) -> str:
+    """Why Ray says that a trial failed, in one line."""
     if "OutOfMemory" in text:
         return "out of memory: the process of the trial was killed"
-    if "died unexpectedly" in text or "ActorDied" in text or "ActorUnavailable" in text:
+    if UNKEPT in text:
+        return text.partition(UNKEPT)[2].splitlines()[0]
+    if any(word in text for word in DEATHS):
         return "the process of the trial died"
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     return lines[-1][:500] if lines else "the engine gave no reason"

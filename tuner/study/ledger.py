@@ -5,22 +5,21 @@ Only the driver writes to it. Whatever executes trials may be lost; what the led
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import math
 import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Literal
 
 import optuna
-from filelock import FileLock
 from optuna.trial import FrozenTrial, TrialState
+from sqlalchemy.engine import Engine
 
 from methods.criteria.contract import Direction
 from methods.hyperparameter import Value
 from search_spaces.loader import Choice
+from tuner.study.database import engine_options, open_with
 from tuner.study.files import Record
 from tuner.study.space import MethodSpace
 
@@ -63,7 +62,8 @@ class Entry:
     `group` names the siblings that it belongs to, `origin` the trial that learned its point,
     `source` the study and trial that a warm start took it from, `learned` the point that it learned
     itself. `consensus` says how far it ranks the unlabelled images as the trials before it did (see
-    `tuner.study.consensus`), None where nothing is known.
+    `tuner.study.consensus`), None where nothing is known. `deaths` counts how often the process of
+    a trial was lost since its last rung.
     """
 
     number: int
@@ -82,6 +82,7 @@ class Entry:
     consensus: float | None = None
     study_warnings: tuple[str, ...] = ()
     source: str = ""
+    deaths: int = 0
 
     @property
     def last(self) -> Record:
@@ -101,67 +102,15 @@ class Entry:
         return float(self.last.get("device_seconds", 0.0))
 
 
-class LedgerUnreachable(ValueError):
-    """The database of the ledger cannot be opened; the message holds no password."""
-
-
 def open_storage(url: str) -> optuna.storages.RDBStorage:
-    """Open a store; the first use of an SQLite file is serialised between processes.
-
-    Raises LedgerUnreachable.
-    """
-    from sqlalchemy.engine import make_url
-    from sqlalchemy.exc import ArgumentError, SQLAlchemyError
-
-    try:
-        parts = make_url(url)
-    except ArgumentError:
-        raise LedgerUnreachable(
-            "the ledger's address is no database URL; it must be like "
-            "postgresql://user:password@host:5432/database"
-        ) from None
-    if parts.drivername == "postgresql":
-        # The driver that is installed beside tuner; the library's own choice is another one.
-        parts = parts.set(drivername="postgresql+psycopg2")
-    try:
-        return _open(parts.render_as_string(hide_password=False))
-    except ImportError as error:
-        raise LedgerUnreachable(
-            f"the ledger at {parts} needs the Python package {error.name}; for PostgreSQL: "
-            "pip install 'tuner[cluster]'"
-        ) from None
-    except SQLAlchemyError as error:
-        raise LedgerUnreachable(
-            f"the ledger at {parts} cannot be opened ({_reason(error)}); check that the database "
-            "runs, and its user, password and name"
-        ) from None
-
-
-def _reason(error: Exception) -> str:
-    lines = str(getattr(error, "orig", None) or type(error).__name__).splitlines()
-    return lines[-1].strip()[:200] if lines else type(error).__name__
+    """Open a store; its first use is serialised between processes. Raises LedgerUnreachable."""
+    return open_with(url, _open)
 
 
 def _open(url: str) -> optuna.storages.RDBStorage:
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     logging.getLogger("alembic").setLevel(logging.WARNING)
-    with _first_use(url):
-        # A connection that broke while it was not used is replaced before it is used again.
-        options: dict[str, Any] = {"pool_pre_ping": True}
-        if url.startswith("sqlite"):
-            options = {"connect_args": {"timeout": 120}}
-        return optuna.storages.RDBStorage(url, engine_kwargs=options)
-
-
-@contextlib.contextmanager
-def _first_use(url: str) -> Iterator[None]:
-    if not url.startswith("sqlite:///"):
-        yield
-        return
-    path = Path(url.removeprefix("sqlite:///"))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(f"{path}.lock"):
-        yield
+    return optuna.storages.RDBStorage(url, engine_kwargs=engine_options(url))
 
 
 class Ledger:
@@ -190,14 +139,18 @@ class Ledger:
         reduction: int | None,
         resume: bool = False,
         warm: Sequence[WarmPoint] = (),
+        fence: Callable[[Engine], None] = lambda engine: None,
     ) -> Ledger:
         """Open a study to add trials to it; every method's defaults are its first trials, then
         their siblings, then `warm` points. A study that is continued keeps its own warm points.
 
         `reduction` is the rate of successive halving (its eta), None for no early stopping. With
         `resume` a study of that name is continued, and what a killed driver left half-written is
-        completed. Raises StudyTaken for a name in use otherwise.
+        completed. `fence` is told of the engine before anything is written through it (see
+        `Lease`). Raises StudyTaken for a name in use otherwise.
         """
+        store = open_storage(url)
+        fence(store.engine)
         pruner = (
             optuna.pruners.SuccessiveHalvingPruner(min_resource=1, reduction_factor=reduction)
             if reduction
@@ -214,7 +167,7 @@ class Ledger:
             )
             try:
                 study = optuna.create_study(
-                    storage=open_storage(url),
+                    storage=store,
                     study_name=name,
                     directions=list(directions),
                     sampler=sampler,
@@ -275,6 +228,12 @@ class Ledger:
         trial = optuna.trial.Trial(self._study, self._frozen(number)._trial_id)
         for name, value in marks.items():
             trial.set_user_attr(name, value)
+
+    def count_death(self, number: int) -> int:
+        """Write down that the process of a trial was lost; how often since its last rung."""
+        entry = self.entry(number)
+        self.remember(number, deaths=(len(entry.records), entry.deaths + 1))
+        return entry.deaths + 1
 
     def ask(self, random_trials: int) -> Entry:
         """Draw the next point and write it down as running."""
@@ -432,4 +391,10 @@ def _entry(trial: FrozenTrial) -> Entry:
         consensus=attrs.get("consensus"),
         study_warnings=tuple(attrs.get("warnings", ())),
         source=attrs.get("source", ""),
+        deaths=_deaths(attrs),
     )
+
+
+def _deaths(attrs: Mapping[str, Any]) -> int:
+    rung, count = attrs.get("deaths", (0, 0))
+    return int(count) if rung == len(attrs.get("records", ())) else 0
