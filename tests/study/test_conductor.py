@@ -114,8 +114,8 @@ def test_a_trial_whose_driver_died_after_the_last_rung_is_finished(tmp_path: Pat
     assert spec is not None
     for rung in (1, 2, 3, 4):
         ledger.report(spec.number, record(spec.number, rung, 0.5), 0.5)
-    again = make_conductor(make_ledger(tmp_path, resume=True), "1")
-    assert again.next() is None
+    ledger = make_ledger(tmp_path, resume=True)
+    assert make_conductor(ledger, "1").next() is None
     assert ledger.entry(spec.number).state == "finished"
     assert ledger.entry(spec.number).value == 0.5
 

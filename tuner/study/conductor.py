@@ -75,6 +75,7 @@ class Conductor:
         self._consensus = Consensus(terms.folder)
         self._began = clock()
         self._seconds_before = float(ledger.notes().get("seconds", 0.0))
+        self._noted = self._seconds_before
         self._started: dict[int, float] = {}
         self._stopped: set[int] = set()
         self._interrupted = [e for e in ledger.entries() if e.state == "running"]
@@ -97,6 +98,22 @@ class Conductor:
         """True while `next` would give a trial."""
         return bool(self._interrupted) or not self._terms.budget.exhausted(self.spent())
 
+    @property
+    def templates(self) -> dict[str, TrialSpec]:
+        """By method, what all of its trials share."""
+        return {method: self.template(method) for method in self._spaces}
+
+    def template(self, method: str) -> TrialSpec:
+        """A trial of a method, without a number, a point and a folder."""
+        space, blank = self._spaces[method], self._terms.blank
+        return replace(
+            blank,
+            method=method,
+            grid=space.grid,
+            default_setting=space.default_setting,
+            precision=self._terms.precisions.get(method, blank.precision),
+        )
+
     def observe(self, observer: Observer) -> None:
         """Tell one more observer from now on."""
         self._observers.append(observer)
@@ -105,8 +122,10 @@ class Conductor:
         """What the study has used, in-flight trials included, downtime excluded."""
         entries = self._ledger.entries()
         device = self._lost_seconds + sum(map(self._charged, entries))
-        seconds = self._seconds_before + self._clock() - self._began
-        return Spent(len(entries), seconds, device)
+        return Spent(len(entries), self._seconds(), device)
+
+    def _seconds(self) -> float:
+        return self._seconds_before + self._clock() - self._began
 
     def _charged(self, entry: Entry) -> float:
         """Device time of a trial; of one that is running, what its process has had so far."""
@@ -144,7 +163,7 @@ class Conductor:
         leading = self._terms.objectives[0]
         value = record["criteria"].get(leading.name)
         prune = self._ledger.report(number, record, value)
-        self._ledger.note(seconds=self.spent().seconds)
+        self._note_seconds()
         entry = self._ledger.entry(number)
         for observer in self._observers:
             observer.reported(entry, record)
@@ -207,10 +226,17 @@ class Conductor:
             self._look_around(entry, outcome)
         self._ledger.end(number, outcome, values, reason)
         self._started.pop(number, None)
-        self._ledger.note(seconds=self.spent().seconds)
+        self._note_seconds()
         entry = self._ledger.entry(number)
         for observer in self._observers:
             observer.ended(entry)
+
+    def _note_seconds(self) -> None:
+        """Every write is a transaction of its own; a second more or less is no matter."""
+        seconds = self._seconds()
+        if seconds - self._noted >= 1.0:
+            self._ledger.note(seconds=seconds)
+            self._noted = seconds
 
     def _look_around(self, entry: Entry, outcome: Outcome) -> None:
         """Before a trial is closed: whether others agree with it, and what it learned for them.
@@ -220,7 +246,7 @@ class Conductor:
         """
         number, entries = entry.number, self._ledger.entries()
         ended = [e.number for e in entries if e.state in ("finished", "stopped_early")]
-        agreement = self._consensus.of([*ended, number]).get(number)
+        agreement = self._consensus.of_next(number, ended)
         if agreement is not None:
             warning = self._consensus.warning(agreement, number)
             self._ledger.remember(number, consensus=agreement)
@@ -236,15 +262,10 @@ class Conductor:
                     self._ledger.enqueue(offer.method, offer.point, "learned", origin=number)
 
     def _start(self, entry: Entry) -> TrialSpec:
-        space = self._spaces[entry.method]
         spec = replace(
-            self._terms.blank,
+            self.template(entry.method),
             number=entry.number,
-            method=entry.method,
-            hyperparameters=space.complete(entry.point),
-            grid=space.grid,
-            default_setting=space.default_setting,
-            precision=self._terms.precisions.get(entry.method, self._terms.blank.precision),
+            hyperparameters=self._spaces[entry.method].complete(entry.point),
             folder=self._terms.folder(entry.number),
             depot=self._terms.depot(entry.number),
             after_rung=entry.rung,

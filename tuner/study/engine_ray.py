@@ -65,7 +65,6 @@ class LedgerSearcher(Searcher):
     def __init__(self, key: str) -> None:
         super().__init__(metric="rung", mode="max")
         self.key = key
-        self.numbers: dict[str, int] = {}
 
     def suggest(self, trial_id: str) -> Any:
         conductor = _Post.conductors[self.key]
@@ -73,8 +72,8 @@ class LedgerSearcher(Searcher):
         if spec is None:
             # One that runs may be lost with its machine, and then has to be started again.
             return None if conductor.live and not conductor.closing else Searcher.FINISHED
-        self.numbers[trial_id] = spec.number
-        return {"spec": spec.as_dict()}
+        # Tune copies and keeps what it is told of a trial many times over.
+        return {"number": spec.number, "method": spec.method, "own": spec.own()}
 
     def on_trial_complete(
         self, trial_id: str, result: dict | None = None, error: bool = False
@@ -97,7 +96,7 @@ class LedgerScheduler(FIFOScheduler):
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
         conductor = _Post.conductors[self.key]
-        number = trial.config["spec"]["number"]
+        number = trial.config["number"]
         if number not in conductor.live:
             return self.STOP
         if "record" not in result or result.get("done"):
@@ -108,7 +107,7 @@ class LedgerScheduler(FIFOScheduler):
         )
 
     def on_trial_error(self, tune_controller: Any, trial: Any) -> None:
-        conductor, number = _Post.conductors[self.key], trial.config["spec"]["number"]
+        conductor, number = _Post.conductors[self.key], trial.config["number"]
         text = error_of(trial)
         if UNKEPT in text:
             conductor.halt(number, reason_of(text))
@@ -118,7 +117,7 @@ class LedgerScheduler(FIFOScheduler):
             conductor.end(number, "failed", reason_of(text))
 
     def on_trial_complete(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> None:
-        number = trial.config["spec"]["number"]
+        number = trial.config["number"]
         if number in _Post.conductors[self.key].live:
             reason = "the trial ended without its last rung"
             _Post.conductors[self.key].end(number, "failed", reason)
@@ -208,7 +207,12 @@ def run_on_ray(conductor: Conductor, arrays: StudyArrays, resources: Resources, 
     key = f"study-{id(conductor)}"
     experiment = f"{key}-{os.getpid()}"
     _Post.conductors[key] = conductor
-    box = {"arrays": ray.put(arrays), "resources": resources, "storage": str(home)}
+    box = {
+        "arrays": ray.put(arrays),
+        "templates": conductor.templates,
+        "resources": resources,
+        "storage": str(home),
+    }
     bundles = {"cpu": resources.cpus, "gpu": resources.gpus}
     if resources.in_workers:
         # The trial itself only waits for its workers.

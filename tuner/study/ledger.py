@@ -5,6 +5,7 @@ Only the driver writes to it. Whatever executes trials may be lost; what the led
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import math
 import warnings
@@ -22,6 +23,7 @@ from search_spaces.loader import Choice
 from tuner.study.database import engine_options, open_with
 from tuner.study.files import Record
 from tuner.study.space import MethodSpace
+from tuner.study.store import DriverStore
 
 Outcome = Literal["finished", "stopped_early", "failed"]
 # A `sibling` begins a method's defaults from another usual initial value, a `learned` trial is at
@@ -121,10 +123,14 @@ class Ledger:
         study: optuna.Study,
         spaces: Sequence[MethodSpace],
         warm: Sequence[WarmPoint] = (),
+        draft: Callable[[], contextlib.AbstractContextManager[None]] = contextlib.nullcontext,
     ) -> None:
         self._study = study
         self._spaces = {space.method: space for space in spaces}
         self._warm = tuple(warm)
+        self._draft = draft
+        # Nothing of a trial that was told to the sampler changes any more.
+        self._told: dict[int, Entry] = {}
 
     @classmethod
     def create(
@@ -149,8 +155,9 @@ class Ledger:
         completed. `fence` is told of the engine before anything is written through it (see
         `Lease`). Raises StudyTaken for a name in use otherwise.
         """
-        store = open_storage(url)
-        fence(store.engine)
+        database = open_storage(url)
+        fence(database.engine)
+        store = DriverStore(database)
         pruner = (
             optuna.pruners.SuccessiveHalvingPruner(min_resource=1, reduction_factor=reduction)
             if reduction
@@ -179,7 +186,7 @@ class Ledger:
                     f"the ledger holds a study named {name!r}; go on with it by: "
                     f"tuner resume {name}"
                 ) from None
-        ledger = cls(study, spaces, warm)
+        ledger = cls(study, spaces, warm, store.draft)
         ledger._complete(random_trials)
         return ledger
 
@@ -237,7 +244,9 @@ class Ledger:
 
     def ask(self, random_trials: int) -> Entry:
         """Draw the next point and write it down as running."""
-        return self._draw(self._study.ask(), random_trials)
+        with self._draft():
+            number = self._draw(self._study.ask(), random_trials).number
+        return self.entry(number)
 
     def _complete(self, random_trials: int) -> None:
         """Finish whatever was begun when a driver died: defaults not yet offered, points half
@@ -332,10 +341,19 @@ class Ledger:
     def entries(self) -> list[Entry]:
         """Every trial whose point is drawn, in order."""
         trials = self._study.get_trials(deepcopy=False)
-        return [_entry(t) for t in trials if "point" in t.user_attrs]
+        return [self._entry(t) for t in trials if "point" in t.user_attrs]
 
     def entry(self, number: int) -> Entry:
-        return _entry(self._frozen(number))
+        return self._entry(self._frozen(number))
+
+    def _entry(self, trial: FrozenTrial) -> Entry:
+        known = self._told.get(trial.number)
+        if known is not None:
+            return known
+        entry = _entry(trial)
+        if trial.state.is_finished():
+            self._told[trial.number] = entry
+        return entry
 
     def waiting(self) -> int:
         """How many offered points have not been tried yet."""

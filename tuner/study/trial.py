@@ -7,11 +7,11 @@ every worker of a group, and in a unit test.
 from __future__ import annotations
 
 import dataclasses
+import json
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -41,6 +41,8 @@ EMBEDDED_IMAGES = 64
 CORRUPTION_STREAM = 0x6A
 RESAMPLING_STREAM = 0x6B
 RESAMPLED = 24
+# Fields of a TrialSpec that differ between trials of one method.
+OWN = ("number", "hyperparameters", "folder", "after_rung", "depot")
 
 
 @dataclass(frozen=True)
@@ -67,8 +69,14 @@ class TrialSpec:
     device_rate: float = 1.0
     depot: str = ""
 
-    def as_dict(self) -> dict[str, Any]:
-        return dataclasses.asdict(self)
+    def own(self) -> str:
+        """What tells this trial from others of its method, as text: short, for it is copied often
+        on its way."""
+        return json.dumps({name: getattr(self, name) for name in OWN})
+
+    def become(self, own: str) -> TrialSpec:
+        """The trial of this one's method that `own` tells of."""
+        return dataclasses.replace(self, **json.loads(own))
 
 
 @dataclass
