@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import boto3
 import pytest
-from sqlalchemy import create_engine, text
+from sqlalchemy import create_engine, make_url, text
 
 from tests.study.toys import SPACE
 from tuner.study.depot import Depot, check_place
-from tuner.study.ledger import Ledger
+from tuner.study.ledger import Ledger, open_storage
 
 NAMES = ("weights", "whole")
 
@@ -41,6 +42,20 @@ def test_a_ledger_in_postgresql_outlives_its_connections_and_its_driver(database
     assert [(e.state, e.rung) for e in second.entries()] == [("finished", 1)]
     assert second.ask(2).number == 1
     assert [e.state for e in Ledger.read(database, "tile").entries()] == ["finished", "running"]
+
+
+def test_many_drivers_meet_in_a_new_database(database: str) -> None:
+    admin = create_engine(
+        database.replace("postgresql://", "postgresql+psycopg2://", 1),
+        isolation_level="AUTOCOMMIT",
+    )
+    with admin.connect() as connection:
+        connection.execute(text("CREATE DATABASE newborn"))
+    admin.dispose()
+    url = make_url(database).set(database="newborn").render_as_string(hide_password=False)
+    with ThreadPoolExecutor(4) as pool:
+        opened = list(pool.map(lambda _: open_storage(url), range(4)))
+    assert [store.get_all_studies() for store in opened] == [[]] * 4
 
 
 def test_files_of_trials_in_an_s3_store(bucket: str, tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 
 import psutil
 
-from tests.conftest import TINY
+from tests.conftest import TINY, write_mvtec
 from tuner.study.ledger import Entry, Ledger, StudyNotFound
 
 T = TypeVar("T")
@@ -29,7 +29,7 @@ _FORKS.set_forkserver_preload(
 )  # fmt: skip
 
 # Trials long enough to be caught in the middle, short enough to wait for.
-SLOW = [*TINY, "--set", "steps=120", "--precision", "float32", "--no-early-stopping"]
+SLOW = [*TINY, "--set", "steps=40", "--precision", "float32", "--no-early-stopping"]
 ONE = ["--engine", "local", "--cpus-per-worker", "1"]
 
 
@@ -80,9 +80,16 @@ class Garage:
     drivers: list[Driver] = field(default_factory=list)
 
     def launch(self, home: Path, *arguments: str, **more: Any) -> Driver:
-        """`tuner launch` with a home of its own. `changes` are values of the program that are
-        changed in this process (`module.NAME`), so that no test waits for minutes."""
-        return self.run(command_line, ["launch", *arguments], home=home, **more)
+        """`tuner launch` with a home of its own, on a dozen images. `changes` are values of the
+        program that are changed in this process (`module.NAME`), so that no test waits long."""
+        return self.run(command_line, ["launch", *self.asked(*arguments)], home=home, **more)
+
+    def asked(self, *arguments: str) -> list[str]:
+        """The arguments with the images."""
+        images = self.folder / "images"
+        if not images.exists():
+            write_mvtec(images)
+        return ["--data", str(images), "--category", "part", *arguments]
 
     def run(
         self,

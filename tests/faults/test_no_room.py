@@ -12,6 +12,8 @@ import pytest
 from tests.faults.drivers import ONE, SLOW, Garage, command_line, finished
 from tests.faults.invariants import assert_whole
 
+# Bytes: room for the files of a trial, but not for those of three.
+FREE = 900_000
 NEW_MOUNTS, NEW_USER = 0x00020000, 0x10000000
 
 
@@ -41,9 +43,6 @@ def run_on_a_small_disk(disk: str, arguments: list[str], study: str) -> None:
     command_line(["resume", study])
 
 
-FREE = 300_000
-
-
 def _aside(path: Path) -> bool:
     return path.name.startswith(".")
 
@@ -58,10 +57,10 @@ def test_a_full_disk_stops_a_study_and_fails_no_trial(
     depot.mkdir(exist_ok=True)
     ledger = f"sqlite:///{tmp_path / 'ledger.db'}"
     tracking = f"sqlite:///{tmp_path / 'mlflow.db'}"
-    asked = [
+    asked = garage.asked(
         "--name", "full", "--budget", "3", *ONE, *SLOW, "--storage", ledger,
         "--tracking-uri", tracking, "--storage-path", str(depot),
-    ]  # fmt: skip
+    )  # fmt: skip
     driver = garage.run(run_on_a_small_disk, str(disk), asked, "full", home=home)
     assert driver.end() == 0, driver.said()
     said = driver.said()

@@ -23,7 +23,7 @@ def store(monkeypatch: pytest.MonkeyPatch) -> Iterator[Faltering]:
 def test_a_store_that_answers_503_and_then_well(
     tmp_path: Path, garage: Garage, store: Faltering
 ) -> None:
-    client, images = boto3.client("s3"), write_mvtec(tmp_path / "images")
+    client, images = boto3.client("s3"), write_mvtec(tmp_path / "uploaded")
     for path in images.rglob("*.png"):
         client.upload_file(str(path), "runs", f"data/{path.relative_to(images).as_posix()}")
     ledger = f"sqlite:///{tmp_path / 'ledger.db'}"

@@ -205,7 +205,7 @@ class Tracker:
                     self._put_off(error)
                     self._to_the_back(handle)
                     return False
-            self._wait = 0.0
+            self._wait = self._next_try = 0.0
             self._save_spool()
         return not self.pending
 
