@@ -216,7 +216,11 @@ class Job:
                 recorder = Recorder(tracker, parent)
                 collector = Collector(self._files)
                 collector.complete(ledger.entries())
-                self._search(ledger, [collector, recorder])
+                try:
+                    self._search(ledger, [collector, recorder])
+                except Interrupted:
+                    tracker.close()
+                    raise
                 collector.complete(ledger.entries())
                 winner = self._select(ledger)
                 return conclude(self, ledger, winner, recorder)

@@ -18,9 +18,12 @@ from tuner.study.lease import Lease, LeaseLost, LeaseTaken, driver_of
 STUDY = "toy-study"
 
 
-@pytest.fixture
-def url(tmp_path: Path) -> str:
-    return f"sqlite:///{tmp_path / 'ledger.db'}"
+@pytest.fixture(params=["sqlite", "postgresql"])
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path / 'ledger.db'}"
+    found: str = request.getfixturevalue("database")
+    return found
 
 
 def quickly(monkeypatch: pytest.MonkeyPatch, *, stale: float, period: float = 0.05) -> None:
@@ -90,13 +93,13 @@ def test_a_silent_driver_is_taken_over_from_and_writes_no_more(
     quickly(monkeypatch, stale=0.5, period=30.0)
     first = Lease(url, STUDY)
     first.__enter__()
-    mine = make_ledger(tmp_path, fence=first.fence)
+    mine = make_ledger(tmp_path, url=url, fence=first.fence)
     number = mine.ask(3).number
     mine.report(number, record(number, 1, 0.5), 0.5)
     with monkeypatch.context() as there:
         there.setattr(lease, "machine", lambda: "another")
         with Lease(url, STUDY, pause=0.02) as second:
-            theirs = make_ledger(tmp_path, resume=True, fence=second.fence)
+            theirs = make_ledger(tmp_path, url=url, resume=True, fence=second.fence)
             before = theirs.entries()
             for write in (
                 lambda: mine.report(number, record(number, 2, 0.6), 0.6),
@@ -107,7 +110,9 @@ def test_a_silent_driver_is_taken_over_from_and_writes_no_more(
                 with pytest.raises(LeaseLost, match="another driver"):
                     write()
             assert first.lost and not second.lost
-            assert make_ledger(tmp_path, resume=True, fence=second.fence).entries() == before
+            assert (
+                make_ledger(tmp_path, url=url, resume=True, fence=second.fence).entries() == before
+            )
             theirs.report(number, record(number, 2, 0.7), 0.7)
         assert [r["criteria"]["quality"] for r in theirs.entry(number).records] == [0.5, 0.7]
     first.__exit__(None, None, None)

@@ -57,8 +57,12 @@ def engine_options(url: str) -> dict[str, Any]:
     """How connections are made: patient where one writer waits for another, and renewed."""
     if url.startswith("sqlite"):
         return {"connect_args": {"timeout": 120}}
-    # A connection that broke while it was not used is replaced before it is used again.
-    return {"pool_pre_ping": True}
+    # A connection that broke while it was not used is replaced before it is used again. A server
+    # ends what a driver that stood still has left half-done, or its locks would keep others out.
+    options: dict[str, Any] = {"pool_pre_ping": True}
+    if url.startswith("postgresql"):
+        options["connect_args"] = {"options": "-c idle_in_transaction_session_timeout=45000"}
+    return options
 
 
 def no_room(error: BaseException | None) -> str | None:

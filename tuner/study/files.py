@@ -94,8 +94,9 @@ class TrialFiles:
 
     def clear(self) -> None:
         """Drop what an earlier trial of the same number left here."""
-        for name in RESUMED:
-            (self.path / name).unlink(missing_ok=True)
+        with self._explained():
+            for name in RESUMED:
+                (self.path / name).unlink(missing_ok=True)
 
     def collect(self, rung: int) -> None:
         """Get what is judged and packaged from the depot, where this machine lacks the rung."""
