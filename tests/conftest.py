@@ -14,6 +14,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests.stores import bucket, database
+
+__all__ = ["bucket", "database"]
+
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 TINY = [

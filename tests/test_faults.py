@@ -13,6 +13,9 @@ import psutil
 import pytest
 
 from tests.conftest import TINY, Run, json_of
+from tests.faults.invariants import Watched, assert_whole
+from tuner.study.home import Home
+from tuner.tracking import default_uri
 
 TUNER = str(Path(sys.executable).parent / "tuner")
 
@@ -25,7 +28,6 @@ def begin(*arguments: str) -> subprocess.Popen[str]:
 
 
 def ledger_entries(home: Path, study: str):  # type: ignore[no-untyped-def]
-    from tuner.study.home import Home
     from tuner.study.ledger import Ledger, StudyNotFound
 
     try:
@@ -83,8 +85,8 @@ def test_ctrl_c_stops_cleanly_and_says_how_to_resume(home: Path) -> None:
     assert "tuner resume ctrl" in out
 
 
-def test_a_killed_trial_is_recorded_and_the_study_goes_on(home: Path) -> None:
-    process = begin("--name", "hurt", "--budget", "4", "--parallel", "1", *TINY[:-4],
+def test_a_trial_whose_process_is_killed_goes_on(home: Path) -> None:
+    process = begin("--name", "hurt", "--budget", "3", "--parallel", "1", *TINY[:-4],
                     "--set", "steps=40", "--set", "width=4", "--set", "batch_size=4")  # fmt: skip
 
     def worker():  # type: ignore[no-untyped-def]
@@ -98,14 +100,11 @@ def test_a_killed_trial_is_recorded_and_the_study_goes_on(home: Path) -> None:
                 continue
         return None
 
-    wait_for(worker).kill()
-    out, _ = process.communicate(timeout=300)
+    with Watched(home):
+        wait_for(worker).kill()
+        out, _ = process.communicate(timeout=300)
     assert process.returncode == 0, out
-    entries = ledger_entries(home, "hurt")
-    failed = [entry for entry in entries if entry.state == "failed"]
-    assert len(entries) == 4
-    assert len(failed) == 1
-    assert "died" in failed[0].reason
+    assert_whole(Home(home).ledger_url, default_uri(home), "hurt", trials=3)
 
 
 def test_two_studies_at_once_share_one_store(home: Path) -> None:

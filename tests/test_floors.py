@@ -74,6 +74,6 @@ def test_study_does_not_know_evaluation() -> None:
 def test_only_the_ledger_speaks_optuna_and_only_the_engine_speaks_ray() -> None:
     for path in modules("tuner"):
         if "optuna" in tops(path):
-            assert path.name in ("ledger.py", "importance.py"), path
+            assert path.name in ("ledger.py", "store.py", "importance.py"), path
         if "ray" in tops(path):
             assert path.name in ("engine_ray.py", "worker.py"), path

@@ -19,10 +19,11 @@ from methods.contract import Precision
 from tuner.study.collector import Collector, depot_uri
 from tuner.study.conductor import Conductor, Observer, Terms
 from tuner.study.config import STORAGE_VARIABLE, TRACKING_VARIABLE, StudyConfig, read_config
+from tuner.study.database import no_room
 from tuner.study.depot import check_place
 from tuner.study.files import TrialFiles
-from tuner.study.heartbeat import Heartbeat, wait_for_silence
 from tuner.study.home import Home, StudyFolder
+from tuner.study.lease import Lease, LeaseTaken
 from tuner.study.ledger import Entry, Ledger
 from tuner.study.plan import Plan
 from tuner.study.recorder import Recorder
@@ -199,18 +200,11 @@ class Job:
         from tuner.outcome import conclude
 
         self.folder.path.mkdir(parents=True, exist_ok=True)
+        lease = Lease(ledger_url(self.config, self.home), self.config.name)
+        status = f"see how far it is by: tuner status {self.config.name}"
         try:
-            with FileLock(self.folder.lock, timeout=2), contextlib.ExitStack() as alive:
-                ledger = self._open_ledger(resume)
-                other = wait_for_silence(ledger)
-                if other is not None:
-                    raise Interrupted(
-                        f"the study {self.config.name} is being run on {other}; see how far it is "
-                        f"by: tuner status {self.config.name}"
-                    )
-                if not ledger_url(self.config, self.home).startswith("sqlite"):
-                    # SQLite is one machine's own, and a second writer may be refused there.
-                    alive.enter_context(Heartbeat(ledger))
+            with FileLock(self.folder.lock, timeout=2), lease:
+                ledger = self._open_ledger(resume, lease)
                 tracker = Tracker(
                     tracking_uri(self.config, self.home),
                     None
@@ -222,13 +216,33 @@ class Job:
                 recorder = Recorder(tracker, parent)
                 collector = Collector(self._files)
                 collector.complete(ledger.entries())
-                self._search(ledger, [collector, recorder])
+                try:
+                    self._search(ledger, [collector, recorder])
+                except Interrupted:
+                    tracker.close()
+                    raise
                 collector.complete(ledger.entries())
                 winner = self._select(ledger)
                 return conclude(self, ledger, winner, recorder)
         except Timeout:
             raise Interrupted(
-                f"the study {self.config.name} is being run by another process"
+                f"the study {self.config.name} is being run by another process; {status}"
+            ) from None
+        except LeaseTaken as error:
+            raise Interrupted(f"{error}; {status}") from None
+        except Exception as error:
+            # Engines wrap what is raised inside them.
+            if lease.lost:
+                raise Interrupted(
+                    f"the study {self.config.name} was silent for too long, and another driver has "
+                    f"taken it over; {status}"
+                ) from None
+            full = no_room(error)
+            if full is None:
+                raise
+            raise Interrupted(
+                f"the ledger or the study's folder has no room ({full}); make room in "
+                f"{self.home.path}, then go on with: tuner resume {self.config.name}"
             ) from None
 
     def _select(self, ledger: Ledger) -> Entry:
@@ -249,7 +263,7 @@ class Job:
         place = depot_uri(self.config.storage_path, self.config.name, number)
         return TrialFiles(self.folder.trial(number), place)
 
-    def _open_ledger(self, resume: bool) -> Ledger:
+    def _open_ledger(self, resume: bool, lease: Lease) -> Ledger:
         config, prepared = self.config, self.workbench.prepared
         keep_warm_points(self.folder.warm_start, self.workbench.warm)
         ledger = Ledger.create(
@@ -262,6 +276,7 @@ class Job:
             reduction=config.reduction if self.plan.early_stopping else None,
             resume=resume,
             warm=self.workbench.warm,
+            fence=lease.fence,
         )
         known = ledger.notes().get("fingerprint")
         if known not in (None, prepared.fingerprint):
@@ -307,10 +322,12 @@ class Job:
             self.voice.unwatch()
             ledger.note(seconds=conductor.spent().seconds)
         if conductor.live or conductor.closing or conductor.open:
+            entries = ledger.entries()
+            running = sum(entry.state == "running" for entry in entries)
             raise Interrupted(
-                f"stopped after {len(ledger.entries()) - len(conductor.live)} trials; the "
-                f"{len(conductor.live)} that were running keep their last rung. "
-                f"Go on with: tuner resume {config.name}"
+                f"{conductor.trouble}{'. S' if conductor.trouble else 's'}topped after "
+                f"{len(entries) - running} trials; the {running} that were running keep their last "
+                f"rung. Go on with: tuner resume {config.name}"
             )
 
     def _precisions(self, ledger: Ledger) -> Mapping[str, Precision]:

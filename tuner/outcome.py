@@ -36,6 +36,10 @@ if TYPE_CHECKING:
     from tuner.registry import Threshold
 
 
+PATIENCE = 180.0
+"""Seconds for which the end of a study waits for a tracking store that is away."""
+
+
 def conclude(job: Job, ledger: Ledger, winner: Entry, recorder: Recorder) -> dict[str, Any]:
     """Package, picture and register the winner, audit the study where labels exist, sum up.
 
@@ -56,6 +60,7 @@ def conclude(job: Job, ledger: Ledger, winner: Entry, recorder: Recorder) -> dic
         if export.possible and not export.done:
             job.voice.warn(export.reason)
     pictures(bench, winner, folder, threshold.value)
+    tracked(job, ledger, recorder)
     run = recorder.run_of(winner.number)
     tracker.flush(force=True)
     pool = bench.pool(ledger.entries(), folder)
@@ -151,6 +156,21 @@ def conclude(job: Job, ledger: Ledger, winner: Entry, recorder: Recorder) -> dic
     tracker.log_artifacts(parent, folder.report.parent, "report")
     summary["tracking_pending"] = tracker.close()
     return summary
+
+
+def tracked(job: Job, ledger: Ledger, recorder: Recorder) -> None:
+    """Bring the tracking store up to what the ledger says; wait for one that is away."""
+    tracker, bench = recorder.tracker, job.workbench
+    if not tracker.flush(force=True):
+        job.voice.warn(f"results wait to be tracked ({tracker.last_error}); trying again")
+        tracker.wait(PATIENCE)
+    recorder.settle(
+        ledger.entries(),
+        lambda entry: {
+            **bench.space(entry.method).complete(entry.point),
+            "seed": job.config.seed,
+        },
+    )
 
 
 def arms(bench: Workbench, pool: Pool, winner: Entry, folder: StudyFolder) -> dict[str, Any]:

@@ -10,8 +10,8 @@ from tuner.job import ledger_url
 from tuner.study.budget import Budget, Spent
 from tuner.study.config import read_config
 from tuner.study.groups import describe
-from tuner.study.heartbeat import driven_elsewhere
 from tuner.study.home import Home
+from tuner.study.lease import driver_of
 from tuner.study.ledger import Ledger
 from tuner.study.selection import rank
 from tuner.study.study_level import leading_criterion
@@ -28,14 +28,15 @@ def newest(home: Home) -> str:
 def study_status(name: str, home: Home) -> dict[str, Any]:
     """State, counts, spent budget, best trial so far and every trial of a study."""
     config = read_config(name, home)
-    ledger = Ledger.read(ledger_url(config, home), name)
+    url = ledger_url(config, home)
+    ledger = Ledger.read(url, name)
     entries = ledger.entries()
     budget = Budget.parse(config.budget)
     seconds = float(ledger.notes().get("seconds", 0.0))
     device = sum(entry.device_seconds for entry in entries)
     spent = Spent(len(entries), seconds, device)
     running = [entry.number for entry in entries if entry.state == "running"]
-    driven = _driven(home, name) or driven_elsewhere(ledger.notes()) is not None
+    driven = _driven(home, name) or driver_of(url, name) is not None
     ended = not running and budget.exhausted(spent)
     leading = leading_criterion(config)
     ranked = rank(entries, leading)

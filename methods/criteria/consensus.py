@@ -42,11 +42,16 @@ def rank_agreement(scores: Tensor) -> Tensor:
         raise ValueError(
             f"scores are {list(scores.shape)}, but a consensus needs [T, M] of 3 trials or more"
         )
-    ranks = descending_ranks(scores) - (scores.shape[1] + 1) / 2
-    others = (ranks.sum(0) - ranks) / (len(ranks) - 1)
-    centred = others - others.mean(1, keepdim=True)
-    lengths = torch.linalg.vector_norm(ranks, dim=1) * torch.linalg.vector_norm(centred, dim=1)
-    return (ranks * centred).sum(1) / lengths
+    ranks = descending_ranks(scores)
+    return agreement_with(ranks, ranks.sum(0) - ranks)
+
+
+def agreement_with(ranks: Tensor, others: Tensor) -> Tensor:
+    """Pearson's correlation of ranks `[..., M]` with the sum of other ranks `[..., M]`: `[...]`."""
+    own = ranks - ranks.mean(-1, keepdim=True)
+    centred = others - others.mean(-1, keepdim=True)
+    lengths = torch.linalg.vector_norm(own, dim=-1) * torch.linalg.vector_norm(centred, dim=-1)
+    return (own * centred).sum(-1) / lengths
 
 
 def kendall(scores: Tensor, target: Tensor) -> Tensor:

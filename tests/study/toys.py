@@ -62,7 +62,7 @@ def blank(**changes: Any) -> TrialSpec:
 def make_ledger(folder: Path, *, resume: bool = False, seed: int = 0, **options: Any) -> Ledger:
     values: dict[str, Any] = {"random_trials": 3, "reduction": 2, **options}
     return Ledger.create(
-        f"sqlite:///{folder / 'ledger.db'}",
+        values.pop("url", f"sqlite:///{folder / 'ledger.db'}"),
         "toy-study",
         values.pop("directions", ["maximize"]),
         values.pop("spaces", [SPACE]),

@@ -35,7 +35,7 @@ class FakeClient:
         study = filter_string.split("'")[1]
         return Page(
             SimpleNamespace(
-                info=SimpleNamespace(run_id=run_id, start_time=run["start"]),
+                info=SimpleNamespace(run_id=run_id, start_time=run["start"], status=run["status"]),
                 data=SimpleNamespace(tags=run["tags"]),
             )
             for run_id, run in self.runs.items()
@@ -57,6 +57,11 @@ class FakeClient:
             self.lose_answer = False
             raise TimeoutError("no answer")
         return SimpleNamespace(info=SimpleNamespace(run_id=run_id))
+
+    def get_metric_history(self, run_id, key):
+        self._call("get_metric_history")
+        points = [point for point in self.runs[run_id]["metrics"] if point[0] == key]
+        return [SimpleNamespace(value=value, step=step) for _, value, step in points]
 
     def update_run(self, run_id, status):
         self._call("update_run")

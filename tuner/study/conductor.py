@@ -22,6 +22,9 @@ from tuner.study.ledger import Entry, Ledger, Outcome
 from tuner.study.space import MethodSpace
 from tuner.study.trial import TrialSpec
 
+MOST_DEATHS = 3
+"""A trial whose process is lost this often at one rung has failed: it may be what kills it."""
+
 
 class Observer(Protocol):
     """Whoever wants to know how a study goes: the tracking store, the live view."""
@@ -72,10 +75,13 @@ class Conductor:
         self._consensus = Consensus(terms.folder)
         self._began = clock()
         self._seconds_before = float(ledger.notes().get("seconds", 0.0))
+        self._noted = self._seconds_before
         self._started: dict[int, float] = {}
         self._stopped: set[int] = set()
         self._interrupted = [e for e in ledger.entries() if e.state == "running"]
+        self._lost_seconds = float(ledger.notes().get("lost_device_seconds", 0.0))
         self.closing = False
+        self.trouble = ""
 
     @property
     def live(self) -> frozenset[int]:
@@ -92,6 +98,22 @@ class Conductor:
         """True while `next` would give a trial."""
         return bool(self._interrupted) or not self._terms.budget.exhausted(self.spent())
 
+    @property
+    def templates(self) -> dict[str, TrialSpec]:
+        """By method, what all of its trials share."""
+        return {method: self.template(method) for method in self._spaces}
+
+    def template(self, method: str) -> TrialSpec:
+        """A trial of a method, without a number, a point and a folder."""
+        space, blank = self._spaces[method], self._terms.blank
+        return replace(
+            blank,
+            method=method,
+            grid=space.grid,
+            default_setting=space.default_setting,
+            precision=self._terms.precisions.get(method, blank.precision),
+        )
+
     def observe(self, observer: Observer) -> None:
         """Tell one more observer from now on."""
         self._observers.append(observer)
@@ -99,15 +121,18 @@ class Conductor:
     def spent(self) -> Spent:
         """What the study has used, in-flight trials included, downtime excluded."""
         entries = self._ledger.entries()
-        now = self._clock()
-        device = 0.0
-        for entry in entries:
-            charged = entry.device_seconds
-            if entry.number in self._started:
-                rate = self._terms.blank.device_rate
-                charged = max(charged, (now - self._started[entry.number]) * rate)
-            device += charged
-        return Spent(len(entries), self._seconds_before + now - self._began, device)
+        device = self._lost_seconds + sum(map(self._charged, entries))
+        return Spent(len(entries), self._seconds(), device)
+
+    def _seconds(self) -> float:
+        return self._seconds_before + self._clock() - self._began
+
+    def _charged(self, entry: Entry) -> float:
+        """Device time of a trial; of one that is running, what its process has had so far."""
+        if entry.number not in self._started:
+            return entry.device_seconds
+        running = self._clock() - self._started[entry.number]
+        return max(entry.device_seconds, running * self._terms.blank.device_rate)
 
     def next(self) -> TrialSpec | None:
         """The next trial, or None where the study starts no more: budget spent, or closing.
@@ -132,10 +157,13 @@ class Conductor:
         if "failed" in record:
             self.end(number, "failed", record["failed"])
             return False
+        if "unkept" in record:
+            self.halt(number, record["unkept"])
+            return False
         leading = self._terms.objectives[0]
         value = record["criteria"].get(leading.name)
         prune = self._ledger.report(number, record, value)
-        self._ledger.note(seconds=self.spent().seconds)
+        self._note_seconds()
         entry = self._ledger.entry(number)
         for observer in self._observers:
             observer.reported(entry, record)
@@ -151,7 +179,32 @@ class Conductor:
             reason = "" if value is not None else f"{leading.name} is undefined"
             self.end(number, "stopped_early", reason)
             return False
+        if self.trouble:
+            self.halt(number, self.trouble)
+            return False
         return True
+
+    def lost(self, number: int, reason: str) -> None:
+        """The process of a trial, or its machine, is gone: it goes on elsewhere from its last rung.
+
+        It has failed where that happens too often at one rung.
+        """
+        entry = self._ledger.entry(number)
+        if number not in self._started or entry.state != "running":
+            return
+        self._lost_seconds += self._charged(entry) - entry.device_seconds
+        self._ledger.note(lost_device_seconds=self._lost_seconds)
+        if self._ledger.count_death(number) >= MOST_DEATHS:
+            self.end(number, "failed", reason)
+            return
+        del self._started[number]
+        self._interrupted.append(self._ledger.entry(number))
+
+    def halt(self, number: int, trouble: str) -> None:
+        """What a trial found cannot be kept, which is not its fault: start nothing more, and leave
+        it running in the ledger, to be resumed."""
+        self.closing, self.trouble = True, self.trouble or trouble
+        self._started.pop(number, None)
 
     def end(self, number: int, outcome: Outcome, reason: str = "") -> None:
         """Close a trial; one that is closed already is left as it is."""
@@ -173,10 +226,17 @@ class Conductor:
             self._look_around(entry, outcome)
         self._ledger.end(number, outcome, values, reason)
         self._started.pop(number, None)
-        self._ledger.note(seconds=self.spent().seconds)
+        self._note_seconds()
         entry = self._ledger.entry(number)
         for observer in self._observers:
             observer.ended(entry)
+
+    def _note_seconds(self) -> None:
+        """Every write is a transaction of its own; a second more or less is no matter."""
+        seconds = self._seconds()
+        if seconds - self._noted >= 1.0:
+            self._ledger.note(seconds=seconds)
+            self._noted = seconds
 
     def _look_around(self, entry: Entry, outcome: Outcome) -> None:
         """Before a trial is closed: whether others agree with it, and what it learned for them.
@@ -186,7 +246,7 @@ class Conductor:
         """
         number, entries = entry.number, self._ledger.entries()
         ended = [e.number for e in entries if e.state in ("finished", "stopped_early")]
-        agreement = self._consensus.of([*ended, number]).get(number)
+        agreement = self._consensus.of_next(number, ended)
         if agreement is not None:
             warning = self._consensus.warning(agreement, number)
             self._ledger.remember(number, consensus=agreement)
@@ -202,15 +262,10 @@ class Conductor:
                     self._ledger.enqueue(offer.method, offer.point, "learned", origin=number)
 
     def _start(self, entry: Entry) -> TrialSpec:
-        space = self._spaces[entry.method]
         spec = replace(
-            self._terms.blank,
+            self.template(entry.method),
             number=entry.number,
-            method=entry.method,
-            hyperparameters=space.complete(entry.point),
-            grid=space.grid,
-            default_setting=space.default_setting,
-            precision=self._terms.precisions.get(entry.method, self._terms.blank.precision),
+            hyperparameters=self._spaces[entry.method].complete(entry.point),
             folder=self._terms.folder(entry.number),
             depot=self._terms.depot(entry.number),
             after_rung=entry.rung,

@@ -33,12 +33,24 @@ class Depot:
             if not _is_s3(self.uri):
                 self._files.create_dir(self._place(rung), recursive=True)
             for name in names:
-                with self._files.open_output_stream(f"{self._place(rung)}/{name}") as target:
-                    target.write((folder / name).read_bytes())
+                self._write(f"{self._place(rung)}/{name}", (folder / name).read_bytes())
             for older in (found for found in self._rungs() if found < rung):
                 self._files.delete_dir(self._place(older))
         except OSError as error:
             raise DepotError(_text("written to", self.uri, error)) from None
+
+    def _write(self, place: str, content: bytes) -> None:
+        """A whole file or none: a bucket knows nothing else, a folder gets it by a rename."""
+        aside = place if _is_s3(self.uri) else f"{place}.part"
+        try:
+            with self._files.open_output_stream(aside) as target:
+                target.write(content)
+        except OSError:
+            if aside != place:
+                self._files.delete_file(aside)
+            raise
+        if aside != place:
+            self._files.move(aside, place)
 
     def get(self, folder: Path, names: Sequence[str]) -> int:
         """Copy the newest whole rung into a folder; 0 where there is none. Names as in `put`."""

@@ -23,10 +23,15 @@ from ray.tune.search import Searcher
 from tuner.study.arrays import StudyArrays
 from tuner.study.conductor import Conductor
 from tuner.study.config import RAY_VARIABLE
+from tuner.study.files import Unkept
 from tuner.study.plan import Layout
 from tuner.study.worker import run_in_process, run_in_workers
 
 WAITING = 0.01
+
+# How Ray says that a process, or the machine under it, is gone.
+DEATHS = ("died unexpectedly", "ActorDied", "ActorUnavailable", "NodeDied", "node has died")
+UNKEPT = f"{Unkept.__name__}: "
 
 
 @dataclass(frozen=True)
@@ -60,14 +65,15 @@ class LedgerSearcher(Searcher):
     def __init__(self, key: str) -> None:
         super().__init__(metric="rung", mode="max")
         self.key = key
-        self.numbers: dict[str, int] = {}
 
     def suggest(self, trial_id: str) -> Any:
-        spec = _Post.conductors[self.key].next()
+        conductor = _Post.conductors[self.key]
+        spec = conductor.next()
         if spec is None:
-            return Searcher.FINISHED
-        self.numbers[trial_id] = spec.number
-        return {"spec": spec.as_dict()}
+            # One that runs may be lost with its machine, and then has to be started again.
+            return None if conductor.live and not conductor.closing else Searcher.FINISHED
+        # Tune copies and keeps what it is told of a trial many times over.
+        return {"number": spec.number, "method": spec.method, "own": spec.own()}
 
     def on_trial_complete(
         self, trial_id: str, result: dict | None = None, error: bool = False
@@ -90,7 +96,7 @@ class LedgerScheduler(FIFOScheduler):
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
         conductor = _Post.conductors[self.key]
-        number = trial.config["spec"]["number"]
+        number = trial.config["number"]
         if number not in conductor.live:
             return self.STOP
         if "record" not in result or result.get("done"):
@@ -101,23 +107,36 @@ class LedgerScheduler(FIFOScheduler):
         )
 
     def on_trial_error(self, tune_controller: Any, trial: Any) -> None:
-        _Post.conductors[self.key].end(trial.config["spec"]["number"], "failed", reason_of(trial))
+        conductor, number = _Post.conductors[self.key], trial.config["number"]
+        text = error_of(trial)
+        if UNKEPT in text:
+            conductor.halt(number, reason_of(text))
+        elif any(word in text for word in DEATHS) and "OutOfMemory" not in text:
+            conductor.lost(number, reason_of(text))
+        else:
+            conductor.end(number, "failed", reason_of(text))
 
     def on_trial_complete(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> None:
-        number = trial.config["spec"]["number"]
+        number = trial.config["number"]
         if number in _Post.conductors[self.key].live:
             reason = "the trial ended without its last rung"
             _Post.conductors[self.key].end(number, "failed", reason)
 
 
-def reason_of(trial: Any) -> str:
-    """Why Ray says that a trial failed, in one line."""
+def error_of(trial: Any) -> str:
+    """What Ray wrote about the failure of a trial."""
     # Tune has written the error beside the trial, but not yet moved it to the study's storage.
     written = Path(trial.error_file) if trial.error_file else None
-    text = written.read_text() if written is not None and written.is_file() else ""
+    return written.read_text() if written is not None and written.is_file() else ""
+
+
+def reason_of(text: str) -> str:
+    """Why Ray says that a trial failed, in one line."""
     if "OutOfMemory" in text:
         return "out of memory: the process of the trial was killed"
-    if "died unexpectedly" in text or "ActorDied" in text or "ActorUnavailable" in text:
+    if UNKEPT in text:
+        return text.partition(UNKEPT)[2].splitlines()[0]
+    if any(word in text for word in DEATHS):
         return "the process of the trial died"
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     return lines[-1][:500] if lines else "the engine gave no reason"
@@ -188,7 +207,12 @@ def run_on_ray(conductor: Conductor, arrays: StudyArrays, resources: Resources, 
     key = f"study-{id(conductor)}"
     experiment = f"{key}-{os.getpid()}"
     _Post.conductors[key] = conductor
-    box = {"arrays": ray.put(arrays), "resources": resources, "storage": str(home)}
+    box = {
+        "arrays": ray.put(arrays),
+        "templates": conductor.templates,
+        "resources": resources,
+        "storage": str(home),
+    }
     bundles = {"cpu": resources.cpus, "gpu": resources.gpus}
     if resources.in_workers:
         # The trial itself only waits for its workers.

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from tuner.study.depot import Depot
+from tuner.study.depot import Depot, DepotError
 
 Record = dict[str, Any]
 
@@ -27,11 +29,16 @@ JUDGED = ("detector.safetensors", "scores.npz", "rungs.jsonl")
 RESUMED = ("checkpoint.pt", *JUDGED)
 
 
+class Unkept(RuntimeError):
+    """The files of a trial can be written nowhere: no fault of the trial's."""
+
+
 @dataclass
 class TrialFiles:
     """The folder of one trial. Every write is whole: a temporary file, then a rename.
 
-    With a `depot` each rung is copied there before it counts as kept.
+    With a `depot` each rung is copied there before it counts as kept. A process that was thought
+    dead, and comes back with a rung that is old by now, changes nothing.
     """
 
     path: Path
@@ -59,23 +66,37 @@ class TrialFiles:
         weights: Mapping[str, Tensor],
         scores: Mapping[str, np.ndarray],
     ) -> None:
-        """Keep one rung. The checkpoint goes last: what it names is there already."""
-        self.path.mkdir(parents=True, exist_ok=True)
+        """Keep one rung. The checkpoint goes last: what it names is there already.
+
+        Raises Unkept where there is no room, or no access.
+        """
+        known = self.records()
+        if known and known[-1]["rung"] > record["rung"]:
+            return
+        with self._explained():
+            self.path.mkdir(parents=True, exist_ok=True)
         arrays = {name: value.detach().cpu().contiguous() for name, value in weights.items()}
         self._replace(self.detector.name, lambda p: save_file(arrays, p))
         kept: dict[str, Any] = dict(scores)
         self._replace("scores.npz", lambda p: np.savez(p, **kept))
-        lines = [*self.records(), record]
-        text = "".join(json.dumps(line) + "\n" for line in lines if line["rung"] <= record["rung"])
-        self._replace("rungs.jsonl", lambda p: p.write_text(text))
+        lines = {line["rung"]: json.dumps(line) + "\n" for line in [*known, record]}
+        self._replace("rungs.jsonl", lambda p: p.write_text("".join(lines.values())))
         self._replace("checkpoint.pt", lambda p: torch.save(dict(state), p))
         if self.depot:
-            Depot(self.depot).put(self.path, int(record["rung"]), RESUMED)
+            with self._explained():
+                Depot(self.depot).put(self.path, int(record["rung"]), RESUMED)
 
     def take_over(self) -> None:
-        """Get the newest rung from the depot, whichever machine wrote it."""
+        """Get the newest rung from the depot, whichever machine wrote it. Raises Unkept."""
         if self.depot:
-            Depot(self.depot).get(self.path, RESUMED)
+            with self._explained():
+                Depot(self.depot).get(self.path, RESUMED)
+
+    def clear(self) -> None:
+        """Drop what an earlier trial of the same number left here."""
+        with self._explained():
+            for name in RESUMED:
+                (self.path / name).unlink(missing_ok=True)
 
     def collect(self, rung: int) -> None:
         """Get what is judged and packaged from the depot, where this machine lacks the rung."""
@@ -101,5 +122,24 @@ class TrialFiles:
 
     def _replace(self, name: str, write: Callable[[Path], object]) -> None:
         temporary = self.path / f".{os.getpid()}-{name}"
-        write(temporary)
-        temporary.replace(self.path / name)
+        try:
+            with self._explained():
+                write(temporary)
+                temporary.replace(self.path / name)
+        finally:
+            # What was half-written takes room that there may be none of.
+            temporary.unlink(missing_ok=True)
+
+    @contextlib.contextmanager
+    def _explained(self) -> Iterator[None]:
+        try:
+            yield
+        except DepotError as error:
+            raise Unkept(f"{error}; check that the store is there and has room") from None
+        except (OSError, RuntimeError, SafetensorError) as error:
+            # Each library has its own words for a full disk.
+            reason = getattr(error, "strerror", None) or (str(error).splitlines() or [""])[0][:200]
+            raise Unkept(
+                f"the files of trials cannot be written to {self.path} ({reason}); make room there "
+                f"(see: df {self.path}), or check its rights"
+            ) from None

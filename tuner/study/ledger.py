@@ -9,20 +9,21 @@ import contextlib
 import logging
 import math
 import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Literal
 
 import optuna
-from filelock import FileLock
 from optuna.trial import FrozenTrial, TrialState
+from sqlalchemy.engine import Engine
 
 from methods.criteria.contract import Direction
 from methods.hyperparameter import Value
 from search_spaces.loader import Choice
+from tuner.study.database import engine_options, open_with
 from tuner.study.files import Record
 from tuner.study.space import MethodSpace
+from tuner.study.store import DriverStore
 
 Outcome = Literal["finished", "stopped_early", "failed"]
 # A `sibling` begins a method's defaults from another usual initial value, a `learned` trial is at
@@ -63,7 +64,8 @@ class Entry:
     `group` names the siblings that it belongs to, `origin` the trial that learned its point,
     `source` the study and trial that a warm start took it from, `learned` the point that it learned
     itself. `consensus` says how far it ranks the unlabelled images as the trials before it did (see
-    `tuner.study.consensus`), None where nothing is known.
+    `tuner.study.consensus`), None where nothing is known. `deaths` counts how often the process of
+    a trial was lost since its last rung.
     """
 
     number: int
@@ -82,6 +84,7 @@ class Entry:
     consensus: float | None = None
     study_warnings: tuple[str, ...] = ()
     source: str = ""
+    deaths: int = 0
 
     @property
     def last(self) -> Record:
@@ -101,67 +104,15 @@ class Entry:
         return float(self.last.get("device_seconds", 0.0))
 
 
-class LedgerUnreachable(ValueError):
-    """The database of the ledger cannot be opened; the message holds no password."""
-
-
 def open_storage(url: str) -> optuna.storages.RDBStorage:
-    """Open a store; the first use of an SQLite file is serialised between processes.
-
-    Raises LedgerUnreachable.
-    """
-    from sqlalchemy.engine import make_url
-    from sqlalchemy.exc import ArgumentError, SQLAlchemyError
-
-    try:
-        parts = make_url(url)
-    except ArgumentError:
-        raise LedgerUnreachable(
-            "the ledger's address is no database URL; it must be like "
-            "postgresql://user:password@host:5432/database"
-        ) from None
-    if parts.drivername == "postgresql":
-        # The driver that is installed beside tuner; the library's own choice is another one.
-        parts = parts.set(drivername="postgresql+psycopg2")
-    try:
-        return _open(parts.render_as_string(hide_password=False))
-    except ImportError as error:
-        raise LedgerUnreachable(
-            f"the ledger at {parts} needs the Python package {error.name}; for PostgreSQL: "
-            "pip install 'tuner[cluster]'"
-        ) from None
-    except SQLAlchemyError as error:
-        raise LedgerUnreachable(
-            f"the ledger at {parts} cannot be opened ({_reason(error)}); check that the database "
-            "runs, and its user, password and name"
-        ) from None
-
-
-def _reason(error: Exception) -> str:
-    lines = str(getattr(error, "orig", None) or type(error).__name__).splitlines()
-    return lines[-1].strip()[:200] if lines else type(error).__name__
+    """Open a store; its first use is serialised between processes. Raises LedgerUnreachable."""
+    return open_with(url, _open)
 
 
 def _open(url: str) -> optuna.storages.RDBStorage:
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     logging.getLogger("alembic").setLevel(logging.WARNING)
-    with _first_use(url):
-        # A connection that broke while it was not used is replaced before it is used again.
-        options: dict[str, Any] = {"pool_pre_ping": True}
-        if url.startswith("sqlite"):
-            options = {"connect_args": {"timeout": 120}}
-        return optuna.storages.RDBStorage(url, engine_kwargs=options)
-
-
-@contextlib.contextmanager
-def _first_use(url: str) -> Iterator[None]:
-    if not url.startswith("sqlite:///"):
-        yield
-        return
-    path = Path(url.removeprefix("sqlite:///"))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(f"{path}.lock"):
-        yield
+    return optuna.storages.RDBStorage(url, engine_kwargs=engine_options(url))
 
 
 class Ledger:
@@ -172,10 +123,14 @@ class Ledger:
         study: optuna.Study,
         spaces: Sequence[MethodSpace],
         warm: Sequence[WarmPoint] = (),
+        draft: Callable[[], contextlib.AbstractContextManager[None]] = contextlib.nullcontext,
     ) -> None:
         self._study = study
         self._spaces = {space.method: space for space in spaces}
         self._warm = tuple(warm)
+        self._draft = draft
+        # Nothing of a trial that was told to the sampler changes any more.
+        self._told: dict[int, Entry] = {}
 
     @classmethod
     def create(
@@ -190,14 +145,19 @@ class Ledger:
         reduction: int | None,
         resume: bool = False,
         warm: Sequence[WarmPoint] = (),
+        fence: Callable[[Engine], None] = lambda engine: None,
     ) -> Ledger:
         """Open a study to add trials to it; every method's defaults are its first trials, then
         their siblings, then `warm` points. A study that is continued keeps its own warm points.
 
         `reduction` is the rate of successive halving (its eta), None for no early stopping. With
         `resume` a study of that name is continued, and what a killed driver left half-written is
-        completed. Raises StudyTaken for a name in use otherwise.
+        completed. `fence` is told of the engine before anything is written through it (see
+        `Lease`). Raises StudyTaken for a name in use otherwise.
         """
+        database = open_storage(url)
+        fence(database.engine)
+        store = DriverStore(database)
         pruner = (
             optuna.pruners.SuccessiveHalvingPruner(min_resource=1, reduction_factor=reduction)
             if reduction
@@ -214,7 +174,7 @@ class Ledger:
             )
             try:
                 study = optuna.create_study(
-                    storage=open_storage(url),
+                    storage=store,
                     study_name=name,
                     directions=list(directions),
                     sampler=sampler,
@@ -226,7 +186,7 @@ class Ledger:
                     f"the ledger holds a study named {name!r}; go on with it by: "
                     f"tuner resume {name}"
                 ) from None
-        ledger = cls(study, spaces, warm)
+        ledger = cls(study, spaces, warm, store.draft)
         ledger._complete(random_trials)
         return ledger
 
@@ -276,9 +236,17 @@ class Ledger:
         for name, value in marks.items():
             trial.set_user_attr(name, value)
 
+    def count_death(self, number: int) -> int:
+        """Write down that the process of a trial was lost; how often since its last rung."""
+        entry = self.entry(number)
+        self.remember(number, deaths=(len(entry.records), entry.deaths + 1))
+        return entry.deaths + 1
+
     def ask(self, random_trials: int) -> Entry:
         """Draw the next point and write it down as running."""
-        return self._draw(self._study.ask(), random_trials)
+        with self._draft():
+            number = self._draw(self._study.ask(), random_trials).number
+        return self.entry(number)
 
     def _complete(self, random_trials: int) -> None:
         """Finish whatever was begun when a driver died: defaults not yet offered, points half
@@ -373,10 +341,19 @@ class Ledger:
     def entries(self) -> list[Entry]:
         """Every trial whose point is drawn, in order."""
         trials = self._study.get_trials(deepcopy=False)
-        return [_entry(t) for t in trials if "point" in t.user_attrs]
+        return [self._entry(t) for t in trials if "point" in t.user_attrs]
 
     def entry(self, number: int) -> Entry:
-        return _entry(self._frozen(number))
+        return self._entry(self._frozen(number))
+
+    def _entry(self, trial: FrozenTrial) -> Entry:
+        known = self._told.get(trial.number)
+        if known is not None:
+            return known
+        entry = _entry(trial)
+        if trial.state.is_finished():
+            self._told[trial.number] = entry
+        return entry
 
     def waiting(self) -> int:
         """How many offered points have not been tried yet."""
@@ -432,4 +409,10 @@ def _entry(trial: FrozenTrial) -> Entry:
         consensus=attrs.get("consensus"),
         study_warnings=tuple(attrs.get("warnings", ())),
         source=attrs.get("source", ""),
+        deaths=_deaths(attrs),
     )
+
+
+def _deaths(attrs: Mapping[str, Any]) -> int:
+    rung, count = attrs.get("deaths", (0, 0))
+    return int(count) if rung == len(attrs.get("records", ())) else 0

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from tuner.study.files import Record
 from tuner.study.ledger import Entry
 from tuner.study.trial import TrialSpec
 from tuner.tracking.tracker import Status, Tracker
+
+# Whatever run has it at a step has the whole rung.
+LAST_OF_A_RUNG = "device_seconds"
 
 _STATUS: dict[str, Status] = {"finished": "FINISHED", "stopped_early": "KILLED", "failed": "FAILED"}
 
@@ -18,19 +21,60 @@ class Recorder:
     def __init__(self, tracker: Tracker, parent: str) -> None:
         self.tracker, self.parent = tracker, parent
         self._runs: dict[int, str] = {}
+        self._unsure: set[int] = set()
 
     def run_of(self, number: int) -> str:
         """The run of a trial, found in the store where an earlier driver began it."""
         if number not in self._runs:
-            self._runs[number] = self.tracker.start_trial(self.parent, number, {}, {})
+            run = self.tracker.start_trial(self.parent, number, {}, {}, reopen=False)
+            self._runs[number] = run
         return self._runs[number]
 
     def started(self, entry: Entry, spec: TrialSpec) -> None:
-        tags = {"tuner.method": spec.method, "tuner.kind": entry.kind}
+        # What this recorder was told of before is written, or waits to be.
+        earlier = entry.number not in self._runs and entry.records
+        self._begin(entry, {**spec.hyperparameters, "seed": spec.seed})
+        if earlier:
+            self._fill(entry)
+
+    def settle(
+        self, entries: Iterable[Entry], params: Callable[[Entry], Mapping[str, object]]
+    ) -> None:
+        """Write what the store lacks of trials that have ended.
+
+        An earlier driver may have died before it wrote, and what it kept for later with its
+        machine. The ledger has it all.
+        """
+        known = self.tracker.statuses(self.parent)
+        if known is None:
+            return
+        for entry in entries:
+            # The end is what is written last.
+            if entry.state == "running" or (
+                known.get(entry.number) == _STATUS[entry.state] and entry.number not in self._unsure
+            ):
+                continue
+            self._begin(entry, params(entry))
+            self._fill(entry)
+            self.ended(entry)
+
+    def _fill(self, entry: Entry) -> None:
+        """Write the rungs that the run of a trial lacks."""
+        run = self._runs[entry.number]
+        steps = self.tracker.steps(run, LAST_OF_A_RUNG)
+        if steps is None:
+            self._unsure.add(entry.number)
+            return
+        self._unsure.discard(entry.number)
+        for record in entry.records:
+            if record["rung"] not in steps:
+                self.reported(entry, record)
+
+    def _begin(self, entry: Entry, params: Mapping[str, object]) -> None:
+        tags = {"tuner.method": entry.method, "tuner.kind": entry.kind}
         tags |= {"tuner.group": entry.group} if entry.group else {}
         tags |= {"tuner.origin": str(entry.origin)} if entry.origin is not None else {}
         tags |= {"tuner.warm_start": entry.source} if entry.source else {}
-        params = {**spec.hyperparameters, "seed": spec.seed}
         self._runs[entry.number] = self.tracker.start_trial(self.parent, entry.number, tags, params)
 
     def reported(self, entry: Entry, record: Record) -> None:
@@ -71,6 +115,6 @@ def metrics_of(record: Record) -> dict[str, float]:
     metrics = {f"criterion.{k}": v for k, v in record["criteria"].items() if v is not None}
     metrics |= {f"tuned.{k}": v for k, v in record.get("tuned", {}).items()}
     metrics |= {f"diagnostic.{k}": v for k, v in record.get("diagnostics", {}).items()}
-    for name in ("train_loss", "seconds", "train_seconds", "device_seconds"):
+    for name in ("train_loss", "seconds", "train_seconds", LAST_OF_A_RUNG):
         metrics[name] = record[name]
     return metrics

@@ -7,11 +7,11 @@ every worker of a group, and in a unit test.
 from __future__ import annotations
 
 import dataclasses
+import json
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -34,7 +34,7 @@ from methods.criteria.resampling import resampled_values
 from methods.hyperparameter import Value
 from methods.registry import get_method
 from tuner.study.arrays import StudyArrays
-from tuner.study.files import CRITERION_PREFIX, Record, TrialFiles
+from tuner.study.files import CRITERION_PREFIX, Record, TrialFiles, Unkept
 from tuner.study.judge import SIBLING_CRITERION, finite, judge
 
 SCORING_CRITERION = "synthetic_validation"
@@ -42,6 +42,8 @@ EMBEDDED_IMAGES = 64
 CORRUPTION_STREAM = 0x6A
 RESAMPLING_STREAM = 0x6B
 RESAMPLED = 24
+# Fields of a TrialSpec that differ between trials of one method.
+OWN = ("number", "hyperparameters", "folder", "after_rung", "depot")
 
 
 @dataclass(frozen=True)
@@ -68,8 +70,14 @@ class TrialSpec:
     device_rate: float = 1.0
     depot: str = ""
 
-    def as_dict(self) -> dict[str, Any]:
-        return dataclasses.asdict(self)
+    def own(self) -> str:
+        """What tells this trial from others of its method, as text: short, for it is copied often
+        on its way."""
+        return json.dumps({name: getattr(self, name) for name in OWN})
+
+    def become(self, own: str) -> TrialSpec:
+        """The trial of this one's method that `own` tells of."""
+        return dataclasses.replace(self, **json.loads(own))
 
 
 @dataclass
@@ -86,14 +94,17 @@ def conduct(spec: TrialSpec, arrays: StudyArrays, runtime: Runtime) -> Iterator[
     """Run a trial and yield a record at each rung that the ledger does not hold yet.
 
     A failure is a record too (`failed` gives its reason): it is the study's business, not the
-    engine's. In a group of workers the ranks other than 0 yield bare records in step with rank 0,
-    and errors are raised, so that the engine ends the whole group.
+    engine's. So is what cannot be kept for want of room (`unkept`), which is no failure. In a group
+    of workers the ranks other than 0 yield bare records in step with rank 0, and errors are raised,
+    so that the engine ends the whole group.
     """
     if runtime.world_size > 1:
         yield from _conduct(spec, arrays, runtime)
         return
     try:
         yield from _conduct(spec, arrays, runtime)
+    except Unkept as error:
+        yield {"number": spec.number, "rung": spec.after_rung, "unkept": str(error)}
     except Diverged as error:
         yield _failure(spec, f"diverged: {error}")
     except (MemoryError, torch.OutOfMemoryError) as error:
@@ -114,6 +125,8 @@ def _conduct(spec: TrialSpec, arrays: StudyArrays, runtime: Runtime) -> Iterator
     files = TrialFiles(Path(spec.folder), spec.depot)
     if spec.after_rung:
         files.take_over()
+    elif runtime.rank == 0:
+        files.clear()
     checkpoint = files.checkpoint() if spec.after_rung else None
     known = [r for r in files.records() if r["rung"] <= (checkpoint or {}).get("rung", 0)]
     spent = known[-1]["seconds"] if known else 0.0
@@ -149,9 +162,11 @@ def _conduct(spec: TrialSpec, arrays: StudyArrays, runtime: Runtime) -> Iterator
             state = {"rung": progress.rung, "method": progress.state()}
             files.keep(record, state, progress.detector.weights(), scores)
             spent += time.perf_counter() - now
-            yield record
         else:
-            yield {"number": spec.number, "rung": progress.rung}
+            record = {"number": spec.number, "rung": progress.rung}
+        # Where files were lost with their machine, rungs that the ledger holds are trained again.
+        if progress.rung > spec.after_rung:
+            yield record
         mark = time.perf_counter()
 
 

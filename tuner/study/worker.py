@@ -19,12 +19,12 @@ def run_in_process(config: dict[str, Any], box: dict[str, Any]) -> None:
     import torch
     from ray import tune
 
-    from tuner.study.trial import Runtime, TrialSpec, conduct
+    from tuner.study.trial import Runtime, conduct
 
     resources = box["resources"]
     torch.set_num_threads(max(1, int(resources.cpus)))
     device = torch.device("cuda" if resources.gpus and torch.cuda.is_available() else "cpu")
-    spec = TrialSpec(**config["spec"])
+    spec = box["templates"][config["method"]].become(config["own"])
     for record in conduct(spec, ray.get(box["arrays"]), Runtime(device=device)):
         tune.report(as_result(record))
 
@@ -49,7 +49,7 @@ def run_in_workers(config: dict[str, Any], box: dict[str, Any]) -> None:
             resources_per_worker=per_worker,
         ),
         run_config=ray.train.RunConfig(
-            name=f"trial-{config['spec']['number']:04d}-{os.getpid()}",
+            name=f"trial-{config['number']:04d}-{os.getpid()}",
             storage_path=str(Path(box["storage"]) / "workers"),
             callbacks=[TuneReportCallback()],
             failure_config=ray.train.FailureConfig(max_failures=0),
@@ -64,7 +64,7 @@ def worker_loop(config: dict[str, Any]) -> None:
     import ray.train.torch
     import torch
 
-    from tuner.study.trial import Runtime, TrialSpec, conduct
+    from tuner.study.trial import Runtime, conduct
 
     box = config["box"]
     torch.set_num_threads(max(1, int(box["resources"].cpus)))
@@ -75,7 +75,7 @@ def worker_loop(config: dict[str, Any]) -> None:
         world_size=group.get_world_size(),
         all_reduce=mean_over_ranks,
     )
-    spec = TrialSpec(**config["spec"])
+    spec = box["templates"][config["method"]].become(config["own"])
     for record in conduct(spec, ray.get(box["arrays"]), runtime):
         ray.train.report(as_result(record))
 

@@ -46,8 +46,19 @@ class Delivery:
         found = self._find(new)
         if found is None:
             return self._make(new), False
-        self.store.client.update_run(found, status="RUNNING")
+        if new.reopen:
+            self.store.client.update_run(found, status="RUNNING")
         return found, True
+
+    def statuses(self, study: str) -> dict[int, str]:
+        """How the runs of a study's trials stand, by trial number."""
+        runs = _study_runs(self.store, study)
+        by_id = {str(run.info.run_id): str(run.info.status) for run in runs}
+        return {number: by_id[run_id] for number, run_id in _trial_runs(runs).items()}
+
+    def steps(self, run_id: str, metric: str) -> set[int]:
+        """At which steps a run has a metric."""
+        return {point.step for point in self.store.client.get_metric_history(run_id, metric)}
 
     def send(self, run_id: str, box: Outbox) -> None:
         """Write everything in a box, emptying it on the way."""

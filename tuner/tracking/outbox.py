@@ -15,7 +15,10 @@ Point = tuple[str, float, int, int]
 
 @dataclass
 class NewRun:
-    """A run that has to be found or made: its study, and its trial number (None for the parent)."""
+    """A run that has to be found or made: its study, and its trial number (None for the parent).
+
+    With `reopen` a run that has ended counts as running again.
+    """
 
     study: str
     number: int | None
@@ -23,6 +26,7 @@ class NewRun:
     run_id: str | None
     start_ms: int
     tags: dict[str, str]
+    reopen: bool = True
 
 
 @dataclass

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 LOCK_SECONDS = 120.0
+PROBE_SECONDS = 3.0
 
 # MLflow's own answer to a server that is away is to retry for minutes inside one call; the driver
 # of a study must not stand still for that long. Its usage telemetry has no place in a factory.
@@ -71,6 +72,19 @@ def quiet_mlflow() -> Any:
     # It prints a trace for every fault of a database, before raising what we handle.
     logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
     return mlflow
+
+
+def answers(uri: str) -> bool:
+    """Whether a server says anything at all within seconds; true of what is no server."""
+    if not uri.startswith(("http://", "https://")):
+        return True
+    import requests
+
+    try:
+        requests.get(f"{uri.rstrip('/')}/health", timeout=PROBE_SECONDS, allow_redirects=False)
+    except requests.RequestException:
+        return False
+    return True
 
 
 @contextlib.contextmanager

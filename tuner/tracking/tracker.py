@@ -11,7 +11,7 @@ from typing import Literal
 
 from tuner.tracking.delivery import Delivery
 from tuner.tracking.outbox import NewRun, Outbox, joined, read_spool, write_spool
-from tuner.tracking.store import Store, open_store
+from tuner.tracking.store import Store, answers, open_store
 from tuner.tracking.values import clean_metrics, clean_params, clean_tags
 
 Status = Literal["FINISHED", "KILLED", "FAILED"]
@@ -111,10 +111,13 @@ class Tracker:
         number: int,
         tags: Mapping[str, str],
         params: Mapping[str, object],
+        *,
+        reopen: bool = True,
     ) -> str:
         """Start, or go on with, the child run of one trial; it carries the study's tags too.
 
-        Raises ValueError where `parent` was not started by this tracker.
+        Without `reopen` a run that has ended is left so. Raises ValueError where `parent` was not
+        started by this tracker.
         """
         known = self._studies.get(parent)
         if known is None:
@@ -122,7 +125,27 @@ class Tracker:
         name, inherited = known
         parent = self._ids.get(parent, parent)
         merged = {**inherited, **clean_tags(tags)}
-        return self._start(NewRun(name, number, parent, None, _now(), merged), params)
+        return self._start(NewRun(name, number, parent, None, _now(), merged, reopen), params)
+
+    def statuses(self, parent: str) -> dict[int, str] | None:
+        """How the runs of a study's trials stand in the store; None where it is away."""
+        try:
+            return self._delivery.statuses(self._studies[parent][0])
+        except Exception as error:  # whatever a store throws must not end a study
+            self._put_off(error)
+            return None
+
+    def steps(self, run_id: str, metric: str) -> set[int] | None:
+        """At which steps a run has a metric, or will have; None where the store is away."""
+        real = self.resolve(run_id)
+        if real is None or not (self._due() and self._answers()):
+            return None
+        try:
+            found = self._delivery.steps(real, metric)
+        except Exception as error:  # whatever a store throws must not end a study
+            self._put_off(error)
+            return None
+        return found | {step for name, _, _, step in self._box(run_id).metrics if name == metric}
 
     def log_rung(self, run_id: str, rung: int, metrics: Mapping[str, float]) -> None:
         """Keep numbers of one rung for the next flush; what is not finite is left out."""
@@ -173,7 +196,7 @@ class Tracker:
         After a fault nothing is tried until a pause is over (1 s, doubling to 60 s), unless
         `force` is set.
         """
-        if self.pending and (force or self._due()):
+        if self.pending and (force or self._due()) and self._answers():
             while self._boxes:
                 handle = next(iter(self._boxes))
                 try:
@@ -182,8 +205,15 @@ class Tracker:
                     self._put_off(error)
                     self._to_the_back(handle)
                     return False
-            self._wait = 0.0
+            self._wait = self._next_try = 0.0
             self._save_spool()
+        return not self.pending
+
+    def wait(self, seconds: float) -> bool:
+        """Try until all is written; False where something still waits after so many seconds."""
+        end = self._clock() + seconds
+        while not self.flush(force=True) and self._clock() < end:
+            time.sleep(FIRST_WAIT)
         return not self.pending
 
     def close(self) -> int:
@@ -195,7 +225,7 @@ class Tracker:
     def _start(self, new: NewRun, params: Mapping[str, object]) -> str:
         handle = PROVISIONAL + uuid.uuid4().hex
         self._boxes[handle] = Outbox(new=new, params=clean_params(params))
-        if self._due():
+        if self._due() and self._answers():
             try:
                 self._place(handle)
             except Exception as error:  # whatever a store throws must not end a study
@@ -249,6 +279,14 @@ class Tracker:
 
     def _due(self) -> bool:
         return self._clock() >= self._next_try
+
+    def _answers(self) -> bool:
+        """Whether a store that was away is back; asked in short, because its client is patient and
+        the study would stand still meanwhile."""
+        if self._wait and not answers(self.uri):
+            self._put_off(ConnectionError(f"{self.uri} does not answer"))
+            return False
+        return True
 
     def _put_off(self, error: Exception) -> None:
         self.last_error = f"{type(error).__name__}: {error}".splitlines()[0][:300]

@@ -1,0 +1,93 @@
+"""The tracking store is brought up to what the ledger says."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from tests.study.toys import blank, make_conductor, make_ledger, play
+from tests.tracking.fakes import Clock, FakeClient
+from tuner.study.ledger import Entry, Ledger
+from tuner.study.recorder import Recorder
+from tuner.tracking import Tracker
+
+
+def recorder_of(client: FakeClient) -> Recorder:
+    tracker = Tracker("fake://", opener=client.opener, clock=Clock())
+    return Recorder(tracker, tracker.start_study("s", {}, {}))
+
+
+def params(entry: Entry) -> Mapping[str, object]:
+    return {**entry.point, "seed": 0}
+
+
+def ended(tmp_path: Path) -> Ledger:
+    ledger = make_ledger(tmp_path)
+    play(make_conductor(ledger, "3", early_stopping=False), lambda spec, rung: 0.5)
+    return ledger
+
+
+def of_trial(client: FakeClient, number: int) -> dict[str, Any]:
+    (run,) = (r for r in client.runs.values() if r["tags"].get("tuner.trial") == str(number))
+    return run
+
+
+def rungs(run: Mapping[str, Any]) -> list[int]:
+    return [step for name, _, step in run["metrics"] if name == "train_loss"]
+
+
+def test_what_a_killed_driver_did_not_write_is_written_from_the_ledger(tmp_path: Path) -> None:
+    client, ledger = FakeClient(), ended(tmp_path)
+    first = recorder_of(client)
+    entries = ledger.entries()
+    # One trial whole, one of which only a rung was written, one of which nothing was.
+    first.settle(entries[:1], params)
+    first.started(entries[1], blank(number=1, method="toy"))
+    first.reported(entries[1], entries[1].records[0])
+    first.tracker.flush(force=True)
+    assert rungs(of_trial(client, 1)) == [1]
+    recorder_of(client).settle(entries, params)
+    for number in range(3):
+        run = of_trial(client, number)
+        assert rungs(run) == [1, 2, 3, 4]
+        assert run["status"] == "FINISHED" and run["tags"]["tuner.outcome"] == "finished"
+        assert run["params"]["seed"] == "0"
+    before = client.calls.count("log_batch")
+    recorder_of(client).settle(entries, params)
+    assert client.calls.count("log_batch") == before
+
+
+def test_a_resumed_trial_gets_the_rungs_that_went_down_with_its_driver(tmp_path: Path) -> None:
+    client, ledger = FakeClient(), ended(tmp_path)
+    entry = ledger.entries()[1]
+    again = recorder_of(client)
+    again.started(entry, blank(number=1, method="toy"))
+    again.tracker.flush(force=True)
+    assert rungs(of_trial(client, 1)) == [1, 2, 3, 4]
+    # Its process is lost: what was told of before is not told twice.
+    again.started(entry, blank(number=1, method="toy"))
+    again.tracker.flush(force=True)
+    assert rungs(of_trial(client, 1)) == [1, 2, 3, 4]
+
+
+def test_a_look_at_a_run_that_has_ended_leaves_it_ended(tmp_path: Path) -> None:
+    client, ledger = FakeClient(), ended(tmp_path)
+    recorder_of(client).settle(ledger.entries(), params)
+    later = recorder_of(client)
+    later.warn(0, ["look"])
+    later.tracker.flush(force=True)
+    assert of_trial(client, 0)["status"] == "FINISHED"
+    assert of_trial(client, 0)["tags"]["tuner.warnings"] == "1"
+
+
+def test_a_store_that_is_away_is_settled_with_later(tmp_path: Path) -> None:
+    client, ledger = FakeClient(), ended(tmp_path)
+    recorder = recorder_of(client)
+    client.away = True
+    recorder.started(ledger.entries()[0], blank(number=0, method="toy"))
+    recorder.ended(ledger.entries()[0])
+    client.away = False
+    recorder.tracker.flush(force=True)
+    recorder.settle(ledger.entries(), params)
+    assert [rungs(of_trial(client, number)) for number in range(3)] == [[1, 2, 3, 4]] * 3
