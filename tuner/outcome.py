@@ -47,6 +47,7 @@ def conclude(job: Job, ledger: Ledger, winner: Entry, recorder: Recorder) -> dic
     """
     from tuner.evaluation.study import audit_study
     from tuner.registry import export_onnx, register_winner
+    from tuner.registry.package import STUDY_FILE
 
     folder, bench, config = job.folder, job.workbench, job.config
     tracker, parent = recorder.tracker, recorder.parent
@@ -55,10 +56,11 @@ def conclude(job: Job, ledger: Ledger, winner: Entry, recorder: Recorder) -> dic
     threshold = package(bench, winner, folder.package, folder)
     if threshold.caution():
         job.voice.warn(threshold.caution())
+    config.write(folder.package / STUDY_FILE, shared=True)
     if config.export:
         export = export_onnx(folder.package, bench.parts.test)
-        if export.possible and not export.done:
-            job.voice.warn(export.reason)
+        if not export.done:
+            (job.voice.warn if export.possible else job.voice.say)(export.reason)
     pictures(bench, winner, folder, threshold.value)
     tracked(job, ledger, recorder)
     run = recorder.run_of(winner.number)

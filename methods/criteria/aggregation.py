@@ -10,7 +10,6 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-from scipy.stats import rankdata
 from torch import Tensor
 
 from methods.criteria.consensus import descending_ranks, judged, model_centrality
@@ -37,6 +36,8 @@ def rank_shares(values: Tensor) -> Tensor:
 
     Among the candidates that a criterion applies to; NaN for the others, and where there is one.
     """
+    from scipy.stats import rankdata  # half a second, and most commands rank nothing
+
     rows = values.detach().cpu().to(torch.float64)
     shares = torch.full_like(rows, torch.nan)
     for row, share in zip(rows, shares, strict=True):

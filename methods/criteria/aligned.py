@@ -14,7 +14,6 @@ from functools import partial
 
 import numpy as np
 import torch
-from scipy.optimize import nnls
 from torch import Tensor
 
 from methods.criteria.alignment import validation_loss
@@ -60,6 +59,8 @@ def mixture_weights(normal: Tensor, test: Tensor, synthetic: Tensor, cell: Tenso
     Arguments and result as in `loss_weights`. Non-negative least squares of the batch's mean
     displacement from normal images in those of the families. Even where none points its way.
     """
+    from scipy.optimize import nnls
+
     normal, test, synthetic = standardised(normal, test, synthetic)
     there, rows = _families(synthetic, cell)
     moved = torch.stack([own.mean(0) for own in rows]) - normal.mean(0)

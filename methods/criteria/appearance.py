@@ -19,6 +19,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from methods.scoring.selection import order_statistic
+from methods.scoring.windows import window_sum
+
 WIDTH = 19
 _SCALES = (1, 2, 4)
 _WORKING_SIDE = 64
@@ -27,7 +30,9 @@ _MEMORY = 512
 _TOP_SHARE = 0.02
 _FEWEST = 4
 _SMALLEST = 1e-3  # a quarter of a grey level of 256
+_FLAT = 1e-4
 _BATCH = 32
+_ROWS = 1 << 14
 
 
 @dataclass(frozen=True)
@@ -51,17 +56,24 @@ class Appearance:
 
     def _embed(self, images: Tensor) -> Tensor:
         found = (descriptions(images) - self.centre) / self.scale
-        lengths = self.memory.square().sum(1)
         rows = []
         for pixels in found:
-            nearest = (lengths - 2 * pixels @ self.memory.T).argmin(1)
-            residual = pixels - self.memory[nearest]
-            distance = torch.linalg.vector_norm(residual, dim=1)
+            distance, owner = nearest(pixels, self.memory)
+            residual = pixels - self.memory[owner]
             top = distance.topk(max(_FEWEST, round(_TOP_SHARE * len(distance)))).indices
             mean = residual[top].mean(0)
             size = (distance[top].mean() + _SMALLEST).log()
             rows.append(torch.cat((mean.sign() * mean.abs().log1p(), size[None])))
         return torch.stack(rows)
+
+
+def nearest(rows: Tensor, memory: Tensor) -> tuple[Tensor, Tensor]:
+    """Distance `[R]` of rows `[R, D]` from the nearest of `[K, D]`, and which one it is."""
+    lengths = memory.square().sum(1)
+    # A graph that is exported takes any number of rows, and cannot be cut into parts.
+    parts = [rows] if torch.compiler.is_exporting() else rows.split(_ROWS)
+    owner = torch.cat([(lengths - 2 * part @ memory.T).argmin(1) for part in parts])
+    return torch.linalg.vector_norm(rows - memory[owner], dim=1), owner
 
 
 def sample(batches: Iterable[Tensor], count: int, seed: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -82,8 +94,9 @@ def descriptions(images: Tensor) -> Tensor:
         (images[:, :1] - images[:, 1:2], images[:, :2].mean(1, keepdim=True) - images[:, 2:]), 1
     )
     planes = torch.cat((light, colours), 1)
-    planes = planes - planes.flatten(2).median(2).values[..., None, None]
     height, width = images.shape[-2:]
+    medians = order_statistic(planes.flatten(2).flatten(0, 1), (height * width - 1) // 2)
+    planes = planes - medians.view(-1, 3, 1, 1)
     maps = []
     for scale in _SCALES:
         small = F.avg_pool2d(planes, scale) if min(height, width) >= 8 * scale else planes
@@ -112,9 +125,22 @@ def _step(height: int, width: int) -> int:
 def _structure(light: Tensor) -> Tensor:
     """Local contrast, edge and grain `[B, 3, H, W]` of `[B, 1, H, W]`."""
     padded = F.pad(light, (2, 2, 2, 2), mode="replicate")
-    mean, square = F.avg_pool2d(padded, 5, 1), F.avg_pool2d(padded.square(), 5, 1)
-    grain = (square - mean.square()).clamp(min=0).add(1e-8).sqrt()
+    # Where an area is flat, single precision leaves nothing of this difference but its rounding.
+    exact = padded.double()
+    mean, square = _mean(exact), _mean(exact.square())
+    grain = _root((square - mean.square()).clamp(min=0)).to(light)
     down = (padded[..., 3:-1, 2:-2] - padded[..., 1:-3, 2:-2]) / 2
     right = (padded[..., 2:-2, 3:-1] - padded[..., 2:-2, 1:-3]) / 2
-    edge = (down.square() + right.square()).add(1e-8).sqrt()
-    return torch.cat((light - mean, edge, grain), 1)
+    edge = _root(down.square() + right.square())
+    return torch.cat((light - mean.to(light), edge, grain), 1)
+
+
+def _root(squares: Tensor) -> Tensor:
+    """Never under `_FLAT`."""
+    # Written so because ONNX's optimiser takes 1e-8 for 0 and drops a sum with it.
+    return (squares / _FLAT**2 + 1).sqrt() * _FLAT
+
+
+def _mean(padded: Tensor) -> Tensor:
+    """Over 5 x 5 neighbours."""
+    return window_sum(window_sum(padded, 5, 3), 5, 2) / 25

@@ -15,7 +15,6 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 import torch
-from scipy.stats import rankdata
 from torch import Tensor
 
 from methods.criteria.contract import StudyCriterion
@@ -27,6 +26,8 @@ _PAIRS = 1 << 12
 
 def descending_ranks(scores: Tensor) -> Tensor:
     """Ranks `[T, M]` of scores, 1 the highest, mean ranks where scores are equal: float64."""
+    from scipy.stats import rankdata  # half a second, and most commands rank nothing
+
     rows = scores.detach().cpu().to(torch.float64).numpy()
     return torch.from_numpy(np.asarray(rankdata(-rows, axis=1)))
 

@@ -57,7 +57,7 @@ def resample(evidence: Evidence, generator: torch.Generator) -> Evidence:
             changed[name] = scores[:, places(kind, scores.shape[1])]
     for name, kind in _ROWS.items():
         rows = getattr(evidence, name)
-        if rows is not None:
+        if rows is not None and len(rows):
             changed[name] = rows[places(kind, len(rows))]
     made, base = _followers(evidence, drawn["test"], drawn["held_out"])
     changed["synthetic_scores"] = evidence.synthetic_scores[:, made]

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from methods.contract import Scoring
-from methods.criteria.appearance import Appearance, descriptions, lattice
+from methods.criteria.appearance import Appearance, descriptions, lattice, nearest
 from methods.filter_memory.settings import setting_of
 from methods.onepass import OnePass
 from methods.scoring.pooling import pool, pool_all
@@ -17,8 +17,6 @@ from methods.scoring.smoothing import smooth
 from methods.state import on_cpu
 
 _BATCH = 32
-_ROWS = 1 << 14
-_OBSTACLE = "each description takes a median over the whole image, which ONNX does not have"
 
 
 class FilterMemoryDetector:
@@ -71,7 +69,7 @@ class FilterMemoryDetector:
             found = smooth(distances, chosen.passes, chosen.side)
             return pool(found, chosen.pooling), found
 
-        return OnePass(nn.Identity(), self._distance, judged, _OBSTACLE)
+        return OnePass(nn.Identity(), self._distance, judged)
 
     def weights(self) -> dict[str, Tensor]:
         """The memory, what standardises descriptions, and the image size."""
@@ -94,11 +92,5 @@ class FilterMemoryDetector:
         with torch.autocast(images.device.type, enabled=False):
             rows = (descriptions(images) - found.centre) / found.scale
             near, _ = nearest(rows.flatten(0, 1), found.memory)
-            small = near.view(len(images), 1, *lattice(shape))
+            small = near.view(-1, 1, *lattice(shape))
             return F.interpolate(small, shape, mode="bilinear", align_corners=False)[:, 0]
-
-
-def nearest(rows: Tensor, memory: Tensor) -> tuple[Tensor, Tensor]:
-    """Distance `[R]` of rows `[R, D]` from the nearest of `[K, D]`, and which one it is."""
-    found = [torch.cdist(part, memory).min(1) for part in rows.split(_ROWS)]
-    return torch.cat([part.values for part in found]), torch.cat([part.indices for part in found])

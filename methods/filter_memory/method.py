@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from methods.contract import Context, Progress, TrialData, stream_seed, unit
-from methods.criteria.appearance import Appearance, sample
-from methods.filter_memory.detector import FilterMemoryDetector, nearest
+from methods.criteria.appearance import Appearance, nearest, sample
+from methods.filter_memory.detector import FilterMemoryDetector
 from methods.filter_memory.settings import SCORING, expand_grid
 from methods.hyperparameter import Hyperparameter, Value
 from methods.one_class.control import NormalOnly

@@ -108,13 +108,16 @@ class FilteringDetector:
         """Scores and maps at once, in float32; see `methods.onepass`."""
         projection, rest = divided(scoring)
 
+        def seen(images: Tensor) -> Tensor:
+            return images if self._normaliser is None else self._normaliser(images)
+
         def step(images: Tensor) -> Tensor:
             return self.network(images).clamp(0.0, 1.0).contiguous()
 
         return OnePass(
             self.network,
-            lambda images: project(step, step(images), [projection])[0],
-            lambda images, other: pipeline.judged(images, other, rest),
+            lambda images: project(step, step(seen(images)), [projection])[0],
+            lambda images, other: pipeline.judged(seen(images), other, rest),
             "an iterated projection goes on as long as each image needs"
             if projection.iterations > 1
             else "",

@@ -85,7 +85,9 @@ class UNet(nn.Module):
         kept = tuple(d for d in DILATIONS if d == 1 or d * (kernel - 1) // 2 < room)
         widths = (width, 2 * width, 4 * width)
         self.skips = skips
-        with torch.device("meta"):  # no memory and no random numbers before `_initialise`
+        # No random number of anybody's is used up. On the meta device none would be drawn at all,
+        # but leaving it imports a second's worth of torch and sympy.
+        with torch.random.fork_rng(devices=[]):
             self.down = nn.ModuleList(
                 Convolutions(i, o) for i, o in zip((3, *widths), widths, strict=False)
             )
@@ -99,7 +101,6 @@ class UNet(nn.Module):
                 self.up.append(Convolutions(2 * outputs if skips else outputs, outputs))
                 inputs = outputs
             self.out = nn.Conv2d(width, 3, 1)
-        self.to_empty(device="cpu")
         self._initialise(torch.Generator().manual_seed(seed))
 
     def _initialise(self, generator: torch.Generator) -> None:

@@ -6,8 +6,7 @@ import pytest
 import torch
 
 from methods.contract import Context, TrialData, unit
-from methods.criteria.appearance import descriptions, lattice
-from methods.filter_memory.detector import nearest
+from methods.criteria.appearance import descriptions, lattice, nearest
 from methods.filter_memory.method import moved
 from methods.filter_memory.settings import expand_grid
 from methods.registry import get_method

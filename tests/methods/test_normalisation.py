@@ -85,3 +85,7 @@ def test_a_detector_scores_the_same_under_other_light(kind: str) -> None:
     assert float(moved) == pytest.approx(-0.15, abs=0.01)
     restored = FAE.restore({**TINY, "normalisation": kind}, detector.weights())
     assert torch.equal(restored.scores(darker, setting), detector.scores(darker, setting))
+    # A package judges by one pass, and must see the images in the same light.
+    score, maps = restored.one_pass(setting)(darker)
+    torch.testing.assert_close(score, detector.scores(darker, setting))
+    torch.testing.assert_close(maps, detector.maps(darker, setting))

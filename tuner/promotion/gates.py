@@ -9,6 +9,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from tuner.promotion.rematch import Rematch
 from tuner.registry.export import Export, Parity
 from tuner.registry.package import Package
@@ -53,28 +56,30 @@ def same_data(challenger: Package, champion: Package | None, accept: bool) -> Ga
     return Gate("data", False, figure, said + "; if that is meant, give --accept-data")
 
 
-def better(match: Rematch | None, why_not: str) -> Gate:
+def better(match: Rematch | None, champion: Package | None, why_not: str) -> Gate:
     """The criterion is better than the champion's by more than seed noise."""
+    if champion is None:
+        return Gate("criterion", True, None, "there is no champion to beat")
     if match is None:
         return Gate("criterion", False, None, why_not)
-    own = f"{match.criterion} {match.challenger:.4g}"
-    if match.champion is None:
-        return Gate("criterion", True, match.challenger, f"{own}; there is no champion to beat")
     gain = match.gain
     said = (
-        f"{own} against the champion's {match.champion:.4g} on the same {match.images} images: "
+        f"{match.criterion} {match.challenger:.4g} against the champion's {match.champion:.4g} on "
+        f"the same {match.images} images: "
         f"{'better' if gain > 0 else 'worse'} by {abs(gain):.4g}, seed noise {match.noise:.4g} "
         f"({match.noise_from})"
     )
     return Gate("criterion", gain > match.noise, gain, said + match.note)
 
 
-def false_positives(challenger: Package, match: Rematch | None, why_not: str) -> Gate:
+def false_positives(
+    challenger: Package, held_out: NDArray[np.float64] | None, why_not: str
+) -> Gate:
     """Scored afresh, not more of the held-out normals are flagged than was asked for."""
     name, bound = "false_positives", challenger.false_positive_rate
-    if match is None:
+    if held_out is None:
         return Gate(name, False, None, why_not)
-    flagged, count = match.flagged, match.held_out
+    flagged, count = int((held_out > challenger.threshold).sum()), len(held_out)
     caution = quantile_threshold(challenger.held_out_scores, bound).caution()
     said = f"{flagged} of {count} held-out normals are flagged, at most {bound:.3g} of them may be"
     return Gate(
@@ -94,12 +99,11 @@ def export_parity(export: Export | None, found: Parity | None, why_not: str) -> 
     return Gate(name, found.holds, found.difference, str(found))
 
 
-def reliability(summary: Mapping[str, Any], demanded: bool) -> Gate:
+def reliability(card: Mapping[str, Any] | str | None, demanded: bool) -> Gate:
     """The study's reliability card does not say "no better than random".
 
     A study without a card passes, which is said, unless the card is demanded.
     """
-    card = summary.get("reliability")
     verdict = card.get("verdict") if isinstance(card, Mapping) else card
     if not isinstance(verdict, str) or not verdict:
         said = "the study has no reliability card"
@@ -128,7 +132,8 @@ def required(text: str, audit: Mapping[str, Any] | None, trial: str, study: str)
         ) from None
     name = f"require.{metric}"
     if audit is None:
-        return Gate(name, False, None, f"{study} has no audit; make one by: tuner audit {study}")
+        said = f"there is no audit of {study} here; make one, where it ran, by: tuner audit {study}"
+        return Gate(name, False, None, said)
     audited = audit.get("trials", {}).get("winner")
     if str(audited) != trial:
         said = f"the audit of {study} is of trial {audited}, but this version is trial {trial}"

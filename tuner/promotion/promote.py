@@ -9,12 +9,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from tuner.promotion import gates
 from tuner.promotion.gates import Gate
-from tuner.promotion.rematch import Batch, Rematch, gather, rematch
+from tuner.promotion.rematch import Batch, Rematch, gather, rematch, scores_of
 from tuner.registry.export import ONNX_FILE, Parity, parity, read_export
 from tuner.registry.history import Event, changing, events, move_champion, previous
-from tuner.registry.package import PackagedDetector, load_package
+from tuner.registry.package import STUDY_FILE, PackagedDetector, load_package
 from tuner.registry.register import CHALLENGER, model_name
 from tuner.registry.versions import (
     CHAMPION,
@@ -26,7 +29,7 @@ from tuner.registry.versions import (
     fetch,
     speaking_to,
 )
-from tuner.study.config import read_config
+from tuner.study.config import StudyConfig, read_config
 from tuner.study.home import Home
 from tuner.tracking.values import clean_tags
 
@@ -178,24 +181,31 @@ def _judge(
     """Every gate, whether earlier ones are shut or not: a refusal should say all that is wrong."""
     challenger = load_package(folder)
     reigning = None if reigning_folder is None else load_package(reigning_folder)
-    study = home.study(challenger.package.study)
-    summary, audit = _json(study.summary) or {}, _json(study.audit)
-    card = summary.get("reliability")
-    match, exported, why_not = _measure(
-        home, folder, challenger, reigning, card if isinstance(card, Mapping) else {}
-    )
-    own = challenger.package
+    own, rival = challenger.package, None if reigning is None else reigning.package
+    study = home.study(own.study)
+    card, audit = _card(_json(study.summary), version.tags), _json(study.audit)
+    found = _measure(home, folder, challenger, reigning, card if isinstance(card, Mapping) else {})
     return [
-        gates.same_data(own, None if reigning is None else reigning.package, terms.accept_data),
-        gates.better(match, why_not),
-        gates.false_positives(own, match, why_not),
-        gates.export_parity(read_export(folder), exported, why_not),
-        gates.reliability(summary, terms.require_card),
+        gates.same_data(own, rival, terms.accept_data),
+        gates.better(found.match, rival, found.why_not),
+        gates.false_positives(own, found.held_out, found.why_not),
+        gates.export_parity(read_export(folder), found.export, found.why_not),
+        gates.reliability(card, terms.require_card),
         *(
             gates.required(text, audit, version.tags.get("tuner.trial", "?"), own.study)
             for text in terms.require
         ),
     ]
+
+
+@dataclass(frozen=True)
+class _Measured:
+    """What needs the images of the challenger's study; where they cannot be had, why."""
+
+    match: Rematch | None = None
+    held_out: NDArray[np.float64] | None = None
+    export: Parity | None = None
+    why_not: str = ""
 
 
 def _measure(
@@ -204,17 +214,37 @@ def _measure(
     challenger: PackagedDetector,
     champion: PackagedDetector | None,
     card: Mapping[str, Any],
-) -> tuple[Rematch | None, Parity | None, str]:
-    """What needs the images of the challenger's study; where they cannot be had, why."""
+) -> _Measured:
     try:
-        config = read_config(challenger.package.study, home)
+        config = _config(challenger.package.study, home, folder)
         batch = gather(
             config, home, challenger.package, None if champion is None else champion.package
         )
-        match = rematch(batch, challenger, champion, config, card)
-        return match, _export_of(folder, challenger, batch), ""
+        return _Measured(
+            None if champion is None else rematch(batch, challenger, champion, config, card),
+            scores_of(challenger, batch.held_out),
+            _export_of(folder, challenger, batch),
+        )
     except (ValueError, OSError) as error:
-        return None, None, f"cannot be judged here: {error}"
+        return _Measured(why_not=f"cannot be judged here: {error}")
+
+
+def _config(study: str, home: Home, folder: Path) -> StudyConfig:
+    """What was asked of a study: as it lies here, or as its package carries it elsewhere."""
+    carried = folder / STUDY_FILE
+    if home.study(study).config.is_file() or not carried.is_file():
+        return read_config(study, home)
+    return StudyConfig.read(carried)
+
+
+def _card(summary: Mapping[str, Any] | None, tags: Mapping[str, str]) -> Any:
+    """The reliability card; its verdict and reasons, where the study ran on another machine."""
+    if summary is not None:
+        return summary.get("reliability")
+    if "tuner.reliability" not in tags:
+        return None
+    reasons = tags.get("tuner.reliability_reasons", "")
+    return {"verdict": tags["tuner.reliability"], "reason": reasons}
 
 
 def _export_of(folder: Path, challenger: PackagedDetector, batch: Batch) -> Parity | None:

@@ -16,6 +16,7 @@ from methods.contract import stream_seed
 from methods.criteria.contract import Criterion, Evidence
 from methods.criteria.defects import SyntheticSet, build_synthetic
 from methods.criteria.registry import get_criterion
+from methods.criteria.resampling import resample
 from methods.registry import get_method
 from tuner.data import prepare, split
 from tuner.registry.package import Package, PackagedDetector
@@ -36,13 +37,11 @@ class Rematch:
 
     criterion: str
     challenger: float
-    champion: float | None
+    champion: float
     gain: float
     noise: float
     noise_from: str
     images: int
-    flagged: int
-    held_out: int
     note: str = ""
 
 
@@ -51,15 +50,13 @@ class Batch:
     """The challenger's images: held-out normals, unlabelled ones, and those with pasted defects.
 
     All uint8 `[., 3, H, W]` at the larger of the two detectors' sizes, so that each resizes for
-    itself and neither sees images that were enlarged from the other's.
+    itself and neither sees images that were enlarged from the other's. Without a champion there is
+    nothing to compare, and no defect is pasted.
     """
 
     held_out: np.ndarray
     test: np.ndarray
-    synthetic: SyntheticSet
-
-    def __len__(self) -> int:
-        return len(self.held_out) + len(self.test) + len(self.synthetic.images)
+    synthetic: SyntheticSet | None
 
 
 def gather(config: StudyConfig, home: Home, challenger: Package, champion: Package | None) -> Batch:
@@ -77,6 +74,8 @@ def gather(config: StudyConfig, home: Home, challenger: Package, champion: Packa
             f"{prepared.fingerprint[:12]}, was {challenger.fingerprint[:12]}); launch a new study"
         )
     parts = split(prepared, stream_seed(config.seed, SPLIT_STREAM) % 2**32, config.held_out)
+    if champion is None:
+        return Batch(parts.held_out, parts.test, None)
     families = (get_method(p.method).families(p.hyperparameters) for p in packages)
     synthetic = build_synthetic(
         torch.from_numpy(parts.held_out),
@@ -90,7 +89,7 @@ def gather(config: StudyConfig, home: Home, challenger: Package, champion: Packa
 def rematch(
     batch: Batch,
     challenger: PackagedDetector,
-    champion: PackagedDetector | None,
+    champion: PackagedDetector,
     config: StudyConfig,
     card: Mapping[str, Any],
 ) -> Rematch:
@@ -101,47 +100,48 @@ def rematch(
     difference, the images drawn again with replacement and their defects with them), or twice the
     spread over training seeds where the study's reliability card has one that is larger.
     """
-    rivals = [challenger] if champion is None else [champion, challenger]
-    scores = torch.stack([torch.from_numpy(_scores(rival, batch)) for rival in rivals])
-    evidence = _evidence(scores, batch)
+    assert batch.synthetic is not None
+    images = (batch.held_out, batch.test, batch.synthetic.images.numpy())
+    rows = [
+        np.concatenate([scores_of(rival, part) for part in images])
+        for rival in (champion, challenger)
+    ]
+    evidence = _evidence(
+        torch.from_numpy(np.stack(rows)), [len(part) for part in images], batch.synthetic
+    )
     judge, note = _comparable(config.criterion, evidence)
-    values = _oriented(judge, evidence)
-    held_out = evidence.held_out_scores[-1].numpy()
+    before, after = _oriented(judge, evidence).tolist()
+    noise, noise_from = _noise(judge, evidence, card, config.seed)
     sign = 1.0 if judge.direction == "maximize" else -1.0
-    noise, noise_from = 0.0, ""
-    if champion is not None:
-        noise, noise_from = _noise(judge, evidence, card, config.seed)
     return Rematch(
         criterion=judge.name,
-        challenger=sign * float(values[-1]),
-        champion=None if champion is None else sign * float(values[0]),
-        gain=float(values[-1] - values[0]),
+        challenger=sign * after,
+        champion=sign * before,
+        gain=after - before,
         noise=noise,
         noise_from=noise_from,
-        images=len(batch),
-        flagged=int((held_out > challenger.package.threshold).sum()),
-        held_out=len(held_out),
+        images=sum(map(len, images)),
         note=note,
     )
 
 
-def _scores(rival: PackagedDetector, batch: Batch) -> np.ndarray:
-    """Of held-out, unlabelled and defaced images, in this order: float64 `[V + M + Q]`."""
-    images = np.concatenate((batch.held_out, batch.test, batch.synthetic.images.numpy()))
+def scores_of(rival: PackagedDetector, images: np.ndarray) -> np.ndarray:
+    """A packaged detector on uint8 `[N, 3, H, W]` of any size: float64 `[N]`."""
     return rival.predict(images.transpose(0, 2, 3, 1))["score"]
 
 
-def _evidence(scores: Tensor, batch: Batch) -> Evidence:
-    parts = scores.split([len(batch.held_out), len(batch.test), len(batch.synthetic.images)], 1)
+def _evidence(scores: Tensor, counts: list[int], synthetic: SyntheticSet) -> Evidence:
+    """Of scores `[2, V + M + Q]`: held-out, unlabelled and defaced images, in this order."""
+    parts = scores.split(counts, 1)
     nothing = torch.empty(0, 0)
     return Evidence(
         test_scores=parts[1],
         held_out_scores=parts[0],
         synthetic_scores=parts[2],
-        synthetic_on_test=batch.synthetic.on_test,
-        synthetic_base=batch.synthetic.base,
-        synthetic_family=batch.synthetic.family,
-        families=batch.synthetic.families,
+        synthetic_on_test=synthetic.on_test,
+        synthetic_base=synthetic.base,
+        synthetic_family=synthetic.family,
+        families=synthetic.families,
         train_embeddings=nothing,
         corrupted_embeddings=nothing,
         test_embeddings=nothing,
@@ -170,7 +170,7 @@ def _noise(
     criterion: Criterion, evidence: Evidence, card: Mapping[str, Any], seed: int
 ) -> tuple[float, str]:
     generator = torch.Generator().manual_seed(stream_seed(seed, BOOTSTRAP_STREAM))
-    draw = partial(_resampled, evidence, generator)
+    draw = partial(resample, evidence, generator)
     values = torch.stack([_oriented(criterion, draw()) for _ in range(REPEATS)])
     gains = values[:, 1] - values[:, 0]
     drawn = CONFIDENCE * float(gains[torch.isfinite(gains)].std())
@@ -180,34 +180,6 @@ def _noise(
     if not math.isfinite(drawn):
         return math.inf, "too few images to tell"
     return drawn, f"95 % bound over {REPEATS} redraws of the images"
-
-
-def _resampled(evidence: Evidence, generator: torch.Generator) -> Evidence:
-    """The images drawn again with replacement; each takes the defects pasted on it along."""
-    chosen, bases, scores = [], [], {}
-    for on_test in (False, True):
-        own = evidence.test_scores if on_test else evidence.held_out_scores
-        drawn = torch.randint(own.shape[1], (own.shape[1],), generator=generator)
-        scores[on_test] = own[:, drawn]
-        pairs = (drawn[:, None] == evidence.synthetic_base) & (
-            evidence.synthetic_on_test == on_test
-        )
-        base, synthetic = pairs.nonzero(as_tuple=True)
-        bases.append(base)
-        chosen.append(synthetic)
-    index = torch.cat(chosen)
-    return Evidence(
-        test_scores=scores[True],
-        held_out_scores=scores[False],
-        synthetic_scores=evidence.synthetic_scores[:, index],
-        synthetic_on_test=evidence.synthetic_on_test[index],
-        synthetic_base=torch.cat(bases),
-        synthetic_family=evidence.synthetic_family[index],
-        families=evidence.families,
-        train_embeddings=evidence.train_embeddings,
-        corrupted_embeddings=evidence.corrupted_embeddings,
-        test_embeddings=evidence.test_embeddings,
-    )
 
 
 def _spread(card: Mapping[str, Any], criterion: str) -> float | None:

@@ -26,6 +26,8 @@ from tuner.registry.threshold import Rule, Threshold, find_threshold
 FORMAT = 1
 WEIGHTS_FILE = "detector.safetensors"
 PACKAGE_FILE = "package.json"
+# What was asked of the study, for machines that hold the package but not the study.
+STUDY_FILE = "study.json"
 FULL_SCALE = 65535
 
 _BATCH = 32

@@ -70,10 +70,12 @@ class StudyConfig(BaseModel):
         """What holds on every machine: without the places that may hold passwords."""
         return self.model_dump(mode="json", exclude={"storage", "tracking_uri"})
 
-    def write(self, path: Path) -> None:
+    def write(self, path: Path, *, shared: bool = False) -> None:
+        """Whole or not at all; `shared` writes what holds on every machine."""
+        content = self.shared() if shared else self.model_dump(mode="json")
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = path.with_suffix(".tmp")
-        temporary.write_text(json.dumps(self.model_dump(mode="json"), indent=2) + "\n")
+        temporary.write_text(json.dumps(content, indent=2) + "\n")
         temporary.replace(path)
 
     @classmethod
