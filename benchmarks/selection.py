@@ -1,6 +1,7 @@
 """How well criteria choose without labels: regrets of their picks over tasks, and what follows.
 
     python benchmarks/selection.py pool [--data PATH --category NAME ...] [--processes 2]
+    python benchmarks/selection.py pool --surfaces --digits 2 6
     python benchmarks/selection.py judge
 
 `pool` trains every trial once and keeps what criteria may see, and the truth apart: 30 trials a
@@ -40,7 +41,8 @@ from selection_judge import (
     threshold,
 )
 from selection_pool import Protocol, Training, load, train
-from selection_tasks import DEMO, surface_names
+from selection_tasks import DEMO, LIKE, surface_names
+from st_ssad_tasks import DIGITS
 
 from methods.criteria.registry import criterion_names
 from tuner.study.jsonfile import write_json
@@ -56,6 +58,7 @@ def pool(options: argparse.Namespace) -> None:
     """Train what the pool lacks."""
     protocol = Protocol(size=options.size, steps=options.steps)
     surfaces = [(DEMO, name) for name in options.surfaces]
+    surfaces += [(DIGITS, name) for name in options.digits]
     if bool(options.data) != bool(options.category):
         raise SystemExit("--data and --category go together")
     surfaces += [(str(Path(options.data).resolve()), name) for name in options.category or ()]
@@ -209,6 +212,7 @@ def main() -> None:
     parser.add_argument("stage", choices=("pool", "judge"))
     parser.add_argument("--pool", type=Path, default=POOL, help="folder of the kept trials")
     parser.add_argument("--surfaces", nargs="*", choices=surface_names(), default=surface_names())
+    parser.add_argument("--digits", nargs="*", choices=sorted(LIKE), default=[], help="normal ones")
     parser.add_argument("--data", help="a folder of more surfaces, with labels")
     parser.add_argument("--category", nargs="+", help="surfaces of --data; a task a kind of defect")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
