@@ -41,7 +41,7 @@ DRAWS = (5, 10, 20)
 
 
 def values(folder: Path, criterion: str) -> tuple[Array, Array]:
-    """Of each kept trial the criterion `[T]` under its best setting, and image AUROC `[T]` there."""
+    """Of each kept trial the criterion `[T]` under its best setting, and its image AUROC `[T]`."""
     study = load(folder)
     bad = torch.from_numpy(study.anomalous)
     own, truth = [], []
