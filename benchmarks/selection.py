@@ -7,16 +7,16 @@
 `pool` trains every trial once and keeps what criteria may see, and the truth apart: 30 trials a
 surface and seed, the defaults first, then random draws from the search space of the filtering
 autoencoder. It goes on where it was cut off, and further data may be added. `judge` reads the pool
-in less than a minute and writes selection.json beside itself, so that a new criterion costs no
-training:
+in a minute and writes selection.json beside itself, so that a new criterion costs no training:
 
 - regret of each criterion, combination, robust pick and ensemble by task, beside a random pick
   (expected), the defaults and a detector that nobody trains, with Holm-corrected Wilcoxon tests;
   for the choice of trial and setting together, and for either alone;
 - what leave-one-task-out would take as default, among criteria and among all, and what that costs
   on the task left out;
-- numbers without labels that tell good picks from bad ones, with their thresholds;
-- successive halving against full-length random search, replayed from the rungs.
+- whether numbers without labels tell good picks from bad ones;
+- successive halving, synchronous and not, against full-length random search, from the rungs;
+- criteria of embeddings in several embeddings of the same networks.
 """
 
 from __future__ import annotations
@@ -179,6 +179,9 @@ def summary_of(table: Table) -> dict[str, Any]:
         "p_below_random": better_than(table, "random"),
         "p_below_defaults": better_than(table, "defaults"),
         "p_below_random_over_tasks": better_than(table, "random", over="tasks"),
+        "p_referenced_below_plain": better_than(
+            {name: table[name] for name in (CHOOSER, REFERENCED)}, CHOOSER
+        )[REFERENCED],
     }
     registered = [name for name in single if name in criterion_names()]
     if len(next(iter(table.values()))) > 1:

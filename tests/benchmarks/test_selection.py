@@ -122,7 +122,8 @@ def test_asynchronous_halving_by_hand() -> None:
     assert time_to_reach(values, order, 2.0, 2, stops) == 8
     longer = np.repeat(values, 2, axis=1)
     assert time_to_reach(longer, order, 0.5, 2, (0, 3)) == 2 + 3
-    assert saving(values[1:2], 1, 2, stops) == {"saving": 1.0, "share_at_least_3": 0.0}
+    alone = {"saving": 1.0, "until_found": 1.0, "share_at_least_3": 0.0}
+    assert saving(values[1:2], 1, 2, stops) == alone
 
 
 def test_smoothing_by_hand() -> None:
