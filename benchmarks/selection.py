@@ -1,61 +1,77 @@
 """How well criteria choose without labels: regrets of their picks over tasks, and what follows.
 
     python benchmarks/selection.py pool [--data PATH --category NAME ...] [--processes 2]
+    python benchmarks/selection.py pool --surfaces --digits 2 6
     python benchmarks/selection.py judge
 
 `pool` trains every trial once and keeps what criteria may see, and the truth apart: 30 trials a
 surface and seed, the defaults first, then random draws from the search space of the filtering
 autoencoder. It goes on where it was cut off, and further data may be added. `judge` reads the pool
-in less than a minute and writes selection.json beside itself, so that a new criterion costs no
-training:
+in a minute and writes selection.json beside itself, so that a new criterion costs no training:
 
 - regret of each criterion, combination, robust pick and ensemble by task, beside a random pick
   (expected), the defaults and a detector that nobody trains, with Holm-corrected Wilcoxon tests;
   for the choice of trial and setting together, and for either alone;
 - what leave-one-task-out would take as default, among criteria and among all, and what that costs
   on the task left out;
-- numbers without labels that tell good picks from bad ones, with their thresholds;
-- successive halving against full-length random search, replayed from the rungs.
+- whether numbers without labels tell good picks from bad ones;
+- successive halving, synchronous and not, against full-length random search, from the rungs;
+- criteria of embeddings in several embeddings of the same networks.
 """
 
 from __future__ import annotations
 
 import argparse
 import tempfile
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from cells import finish, run
-from scoring_choice import correlation
-from selection_contenders import CHOOSER, FIXED, GAMES, LEADING, Judged, table_of
+from selection_card import card
+from selection_contenders import (
+    CHOOSER,
+    FIXED,
+    GAMES,
+    LEADING,
+    REFERENCED,
+    SMOOTHED,
+    WITH_FIXED,
+    Judged,
+    table_of,
+)
+from selection_embedding import CRITERIA as OF_EMBEDDINGS
+from selection_embedding import EMBEDDINGS
+from selection_embedding import regrets as embedding_regrets
 from selection_judge import (
     Table,
     better_than,
     controls,
-    early_stopping,
     leave_one_out,
     mean_regrets,
     task_means,
-    threshold,
 )
 from selection_pool import Protocol, Training, load, train
-from selection_tasks import DEMO, surface_names
+from selection_stopping import early_stopping, saving
+from selection_tasks import DEMO, LIKE, surface_names
+from st_ssad_tasks import DIGITS
 
 from methods.criteria.registry import criterion_names
 from tuner.study.jsonfile import write_json
 
 TARGET = Path(__file__).with_suffix(".json")
 POOL = Path(tempfile.gettempdir()) / "tuner-benchmarks" / "selection"
-# A pick is worth having that beats a random one by so much AUROC.
-WORTH = 0.02
 KEEP = (2, 3, 4)
+# Random search's full-length trials, and what ASHA may lack to their criterion.
+DRAWS, TOLERANCES = (10, 30), (0.0, 0.01)
 
 
 def pool(options: argparse.Namespace) -> None:
     """Train what the pool lacks."""
     protocol = Protocol(size=options.size, steps=options.steps)
     surfaces = [(DEMO, name) for name in options.surfaces]
+    surfaces += [(DIGITS, name) for name in options.digits]
     if bool(options.data) != bool(options.category):
         raise SystemExit("--data and --category go together")
     surfaces += [(str(Path(options.data).resolve()), name) for name in options.category or ()]
@@ -77,9 +93,12 @@ def pool(options: argparse.Namespace) -> None:
 
 def judge(options: argparse.Namespace) -> dict[str, Any]:
     """Everything that is read off the pool."""
-    folders = sorted(options.pool.glob("*/seed_*"))
+    every = sorted(options.pool.glob("*/seed_*"))
+    folders = [f for f in every if len(list(f.glob("trial_*.npz"))) >= options.trials]
     if not folders:
-        raise SystemExit(f"{options.pool} holds no study; run the pool stage first")
+        raise SystemExit(
+            f"{options.pool} holds no study of {options.trials} trials; run the pool stage first"
+        )
     judged = [Judged(load(folder)) for folder in folders]
     regrets = [one.regrets() for one in judged]
     known = [controls(one.auroc, one.study.default_setting) for one in judged]
@@ -107,15 +126,51 @@ def judge(options: argparse.Namespace) -> dict[str, Any]:
         }
         for name in LEADING
         # A criterion that came after the pool has no history in it.
-        if all(name in one.study.rung_criteria for one in judged)
+        if name == REFERENCED or all(name in one.study.rung_criteria for one in judged)
     }
+    result["asynchronous_early_stopping"] = asynchronous(judged)
+    result["embedding"] = embeddings(judged, known)
     return result
+
+
+def asynchronous(judged: list[Judged]) -> dict[str, Any]:
+    """Training of full-length random search over that of ASHA for the same criterion."""
+    found: dict[str, Any] = {}
+    for name in SMOOTHED:
+        values = [one.rung_values(name) for one in judged]
+        last = values[0].shape[1] - 1
+        every = tuple(range(last + 1))
+        for keep, stops in (*((keep, every) for keep in KEEP), (KEEP[-1], (0, last))):
+            for draws, less in product(DRAWS, TOLERANCES):
+                rows = [saving(own, draws, keep, stops, less) for own in values]
+                at = ", ".join(str(stop + 1) for stop in stops)
+                label = f"one in {keep} at rungs {at}; {draws} draws, {less} less"
+                found.setdefault(name, {})[label] = _means(rows)
+    return found
+
+
+def embeddings(judged: list[Judged], known: list[dict[str, dict[str, float]]]) -> dict[str, Any]:
+    """Regrets of the criteria of embeddings in each, and what leaving one task out chooses."""
+    rows = [
+        {**embedding_regrets(list(one.study.trials), one.auroc, one.chosen), **control["both"]}
+        for one, control in zip(judged, known, strict=True)
+    ]
+    table = table_of(judged, rows)
+    means = mean_regrets(table)
+    found: dict[str, Any] = {"mean_regret": means}
+    for name in OF_EMBEDDINGS:
+        own = [f"{name} in {embedding}" for embedding in EMBEDDINGS]
+        if len(next(iter(table.values()))) > 1:
+            found[name] = _left_out(table, own, means)
+    return found
 
 
 def summary_of(table: Table) -> dict[str, Any]:
     """One game: regrets by task, means, p-values, and the default by leave-one-task-out."""
     means = mean_regrets(table)
-    single = [n for n in table if n not in ("random", "defaults", FIXED)]
+    # The untrained detector is another candidate, not another way to choose.
+    others = ("random", "defaults", FIXED)
+    single = [n for n in table if n not in others and not n.endswith(WITH_FIXED)]
     summary: dict[str, Any] = {
         "regret": task_means(table),
         "mean_regret": dict(sorted(means.items(), key=lambda item: (np.isnan(item[1]), item[1]))),
@@ -124,6 +179,9 @@ def summary_of(table: Table) -> dict[str, Any]:
         "p_below_random": better_than(table, "random"),
         "p_below_defaults": better_than(table, "defaults"),
         "p_below_random_over_tasks": better_than(table, "random", over="tasks"),
+        "p_referenced_below_plain": better_than(
+            {name: table[name] for name in (CHOOSER, REFERENCED)}, CHOOSER
+        )[REFERENCED],
     }
     registered = [name for name in single if name in criterion_names()]
     if len(next(iter(table.values()))) > 1:
@@ -148,31 +206,6 @@ def _left_out(table: Table, candidates: list[str], means: dict[str, float]) -> d
             for name in names
         },
     }
-
-
-def card(judged: list[Judged], name: str) -> dict[str, Any]:
-    """How well signals without labels tell studies whose pick was worth having."""
-    rows = [(one.study.task, one.signals(name)) for one in judged]
-    rows = [(task, row) for task, row in rows if row]
-    tasks = np.array([task for task, _ in rows])
-    gain = np.array([row["gain"] for _, row in rows])
-    good = gain > WORTH
-    found: dict[str, Any] = {"criterion": name, "worth": WORTH, "share_worth": float(good.mean())}
-    for signal in sorted(rows[0][1].keys() - {"gain"}):
-        values = np.array([row[signal] for _, row in rows])
-        cut, accuracy = threshold(values, good)
-        right = [
-            (values[tasks == task] > threshold(values[tasks != task], good[tasks != task])[0])
-            == good[tasks == task]
-            for task in sorted(set(tasks))
-        ]
-        found[signal] = {
-            "spearman_with_gain": correlation(values, gain),
-            "threshold": cut,
-            "balanced_accuracy": accuracy,
-            "accuracy_left_out": float(np.concatenate(right).mean()),
-        }
-    return found
 
 
 def _means(rows: list[dict[str, float]]) -> dict[str, float]:
@@ -209,10 +242,16 @@ def main() -> None:
     parser.add_argument("stage", choices=("pool", "judge"))
     parser.add_argument("--pool", type=Path, default=POOL, help="folder of the kept trials")
     parser.add_argument("--surfaces", nargs="*", choices=surface_names(), default=surface_names())
+    parser.add_argument("--digits", nargs="*", choices=sorted(LIKE), default=[], help="normal ones")
     parser.add_argument("--data", help="a folder of more surfaces, with labels")
     parser.add_argument("--category", nargs="+", help="surfaces of --data; a task a kind of defect")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--trials", type=int, default=30, help="of each surface and seed")
+    parser.add_argument(
+        "--trials",
+        type=int,
+        default=30,
+        help="of each surface and seed; studies with fewer are not judged",
+    )
     parser.add_argument("--size", type=int, default=Protocol.size, help="image side in pixels")
     parser.add_argument("--steps", type=int, default=Protocol.steps, help="training steps")
     parser.add_argument("--processes", type=int, default=2)

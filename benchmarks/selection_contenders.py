@@ -1,4 +1,5 @@
-"""What picks in a kept study: criteria, consensus, combinations, robust picks and ensembles."""
+"""What picks in a kept study: criteria, consensus, combinations, smoothed criteria, robust picks
+and ensembles; and the same with a detector that nobody trains among the candidates."""
 
 from __future__ import annotations
 
@@ -18,23 +19,26 @@ from selection_judge import (
     regret_of_trial,
 )
 from selection_pool import Study
+from selection_smoothing import agreement_with_best, half_additive, rank_one
 
 from methods.criteria.aggregation import (
     agreement_weights,
     borda,
     ensemble_scores,
-    rank_correlations,
     robust_pick,
     top,
 )
 from methods.criteria.auroc import auroc
 from methods.criteria.consensus import CONSENSUS
 from methods.criteria.reference import unusualness
+from methods.criteria.referenced import reference_validation, referenced
 from methods.criteria.registry import criterion_names, get_criterion
 
 # Chooses the setting where a criterion does not look at scores, as a study does.
 CHOOSER = "synthetic_validation"
+REFERENCED = "referenced_synthetic_validation"
 LEADING = (
+    REFERENCED,
     "synthetic_validation",
     "aligned_synthetic_validation",
     "matched_synthetic_validation",
@@ -44,6 +48,9 @@ LEADING = (
 BEST = 5
 # The fixed embedding as a detector of its own: what no training at all would have given.
 FIXED = "untrained detector"
+# Contenders that have it among their candidates.
+WITH_FIXED = " or untrained"
+SMOOTHED = ("synthetic_validation", REFERENCED)
 GAMES = ("both", "setting", "trial")
 
 
@@ -108,8 +115,20 @@ class Judged:
         }
 
     @cached_property
+    def smoothed(self) -> dict[str, Array]:
+        found = {}
+        for name in SMOOTHED:
+            values = self.criteria[name]
+            found[f"{name}, half additive"] = half_additive(values)
+            found[f"{name}, rank one"] = rank_one(values)
+            found[f"agreement with the best by {name}"] = agreement_with_best(
+                values, self.test_scores
+            )
+        return found
+
+    @cached_property
     def values(self) -> dict[str, Array]:
-        return {**self.criteria, **self.consensus, **self.combined}
+        return {**self.criteria, **self.consensus, **self.combined, **self.smoothed}
 
     def sees_scoring(self, name: str) -> bool:
         return name not in CONSENSUS and not (
@@ -133,17 +152,45 @@ class Judged:
                 found["setting"][name] = regret_of_setting(truth, values)
         for name in (*LEADING, *self.combined):
             found["both"] |= self._robust(name)
-        found["both"][FIXED] = float(truth.max()) - self._fixed()
+        found["both"][FIXED] = self._shortfall(self._fixed)
+        for name in SMOOTHED:
+            found["both"] |= self._with_fixed(name)
         return found
 
-    def _fixed(self) -> float:
-        """AUROC of the detector that nobody trains; all trials share what it sees."""
+    @cached_property
+    def _fixed(self) -> torch.Tensor:
+        """Scores `[M]` of the detector that nobody trains; all trials share what it sees."""
         evidence = self.study.trials[0]
         normal, test = evidence.normal_appearance, evidence.test_appearance
         assert normal is not None and test is not None
-        scores = unusualness(normal, test)[None]
+        return unusualness(normal, test)
+
+    def _shortfall(self, scores: torch.Tensor) -> float:
+        """Regret of scores `[M]` of the batch."""
         bad = torch.from_numpy(self.study.anomalous)
-        return float(auroc(scores[:, bad], scores[:, ~bad])[0])
+        return float(self.auroc.max()) - float(auroc(scores[None, bad], scores[None, ~bad])[0])
+
+    def _with_fixed(self, name: str) -> dict[str, float]:
+        """The untrained detector as one more trial, and as one more member of the ensemble."""
+        own = torch.tensor([reference_validation(self.study.trials[0])])
+        if name == REFERENCED:
+            own = referenced(own, torch.ones(1), float(own))
+        settings, values = self.settings(name), self.values[name]
+        best = pick(values, settings)
+        found = f"{name}{WITH_FIXED}"
+        if best is None or not bool(own >= values[best]):
+            kept = math.nan if best is None else float(self.auroc.max() - self.auroc[best])
+        else:
+            kept = self._shortfall(self._fixed)
+        rows = torch.cat((self._best_rows(name), self._fixed[None]))
+        return {found: kept, f"ensemble {found}": self._shortfall(ensemble_scores(rows))}
+
+    def _best_rows(self, name: str) -> torch.Tensor:
+        """Scores `[k, M]` of the best few trials, each under its setting."""
+        settings = self.settings(name)
+        trials = np.arange(len(settings))
+        rows = self.test_scores[torch.from_numpy(trials), torch.from_numpy(settings)]
+        return rows[top(torch.from_numpy(self.values[name][trials, settings]), BEST)]
 
     def _robust(self, name: str) -> dict[str, float]:
         """Of the best few by a contender: the one most agreed with, and the mean of their ranks."""
@@ -155,42 +202,30 @@ class Judged:
         rows = self.test_scores[torch.from_numpy(trials), torch.from_numpy(settings)]
         agreement = CONSENSUS["model_centrality"].evaluate(rows)
         trial = robust_pick(values, agreement, BEST)
-        joint = ensemble_scores(rows[top(values, BEST)])[None]
-        bad = torch.from_numpy(self.study.anomalous)
-        highest = float(self.auroc.max())
         return {
-            f"robust {name}": highest - float(self.auroc[trial, settings[trial]]),
-            f"ensemble {name}": highest - float(auroc(joint[:, bad], joint[:, ~bad])[0]),
-        }
-
-    def signals(self, name: str) -> dict[str, float]:
-        """Numbers without labels that may tell whether to trust the pick of a contender, and what
-        the pick gained over a random one (`gain`, with labels)."""
-        settings = self.settings(name)
-        found = pick(self.values[name], settings)
-        if found is None:
-            return {}
-        trials = np.arange(len(settings))
-        at = np.stack([v[trials, settings] for v in self.criteria.values()])
-        correlations = rank_correlations(torch.from_numpy(at)).fill_diagonal_(torch.nan)
-        own = self.values[name][trials, settings]
-        agreement = self.consensus["rank_agreement"][:, 0]
-        return {
-            "agreement_of_criteria": float(correlations.nanmean()),
-            "margin": float((own[found[0]] - np.nanmean(own)) / max(np.nanstd(own), 1e-12)),
-            "value": float(own[found[0]]),
-            "agreement_of_trials": float(torch.tensor(agreement).nanmean()),
-            "agreement_of_pick": float(agreement[found[0]]),
-            "gain": float(self.auroc[found] - self.auroc.mean()),
+            f"robust {name}": float(self.auroc.max() - self.auroc[trial, settings[trial]]),
+            f"ensemble {name}": self._shortfall(ensemble_scores(self._best_rows(name))),
         }
 
     def rung_values(self, name: str) -> Array:
         """A criterion at each rung under the setting that it liked best there: `[T, R]`."""
-        index = list(self.study.rung_criteria).index(name)
-        values = self.study.rungs[:, :, index].astype(np.float64)
-        values = values if get_criterion(name).direction == "maximize" else -values
+        if name == REFERENCED and name not in self.study.rung_criteria:
+            # It came after the first pools, which hold its parts.
+            parts = (
+                self._at_rungs(part) for part in ("synthetic_validation", "reference_agreement")
+            )
+            own = reference_validation(self.study.trials[0])
+            values = referenced(*(torch.from_numpy(part) for part in parts), own).numpy()
+        else:
+            values = self._at_rungs(name)
         known = np.isfinite(values)
         return np.where(known.any(2), np.where(known, values, -np.inf).max(2), np.nan)
+
+    def _at_rungs(self, name: str) -> Array:
+        """`[T, R, S]`, higher better."""
+        index = list(self.study.rung_criteria).index(name)
+        values = self.study.rungs[:, :, index].astype(np.float64)
+        return values if get_criterion(name).direction == "maximize" else -values
 
 
 def table_of(judged: Sequence[Judged], regrets: Sequence[Mapping[str, float]]) -> dict:

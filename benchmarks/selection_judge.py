@@ -141,56 +141,6 @@ def leave_one_out(table: Table, candidates: Sequence[str]) -> dict[str, tuple[st
     return chosen
 
 
-def expected_best(values: Array) -> Array:
-    """Expected highest of n of N values drawn without replacement, n from 1 to N: `[N]`."""
-    ordered = np.sort(values)
-    count = len(ordered)
-    found = np.empty(count)
-    for n in range(1, count + 1):
-        # The chance that the i-th lowest is the highest of n.
-        weights = np.array([math.comb(i, n - 1) for i in range(count)]) / math.comb(count, n)
-        found[n - 1] = float((weights * ordered).sum())
-    return found
-
-
-def halving(values: Array, keep: int) -> tuple[int, int]:
-    """The best finisher of successive halving, and the rungs that all trials ran for.
-
-    `values` `[T, R]` of a criterion at each rung, higher better; at each but the last the best
-    one in `keep` trials go on, at least one. A trial without a value stops.
-    """
-    alive = np.arange(len(values))
-    spent = 0
-    for rung in range(values.shape[1]):
-        spent += len(alive)
-        own = np.nan_to_num(values[alive, rung], nan=-math.inf)
-        order = alive[np.argsort(-own, kind="stable")]
-        alive = order if rung + 1 == values.shape[1] else order[: max(1, len(order) // keep)]
-    return int(alive[0]), spent
-
-
-def early_stopping(values: Array, keep: int) -> dict[str, float]:
-    """Halving against full-length random search, by the criterion `[T, R]` and what it cost.
-
-    `saving` is the training of all trials at full length over that of halving, `shortfall` what
-    halving's final criterion lacks to the best of all (in its spread over trials), and
-    `equal_cost` the training that random search needs on average for the same criterion over that
-    of halving.
-    """
-    trials, rungs = values.shape
-    winner, spent = halving(values, keep)
-    final = values[:, -1]
-    known = final[np.isfinite(final)]
-    reached = float(final[winner])
-    needed = int(np.argmax(expected_best(known) >= reached - 1e-12)) + 1
-    return {
-        "saving": trials * rungs / spent,
-        "shortfall": float((known.max() - reached) / max(known.std(), 1e-12)),
-        "equal_cost": needed * rungs / spent,
-        "found_best": float(reached >= known.max()),
-    }
-
-
 def threshold(signal: Array, good: Array) -> tuple[float, float]:
     """The cut of a signal `[N]` above which a study is called good, and its balanced accuracy.
 

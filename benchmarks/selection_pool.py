@@ -64,7 +64,8 @@ class Protocol:
 
 @dataclass(frozen=True)
 class Training:
-    """One trial on one surface; the first of a study has the defaults."""
+    """One trial on one surface; the first of a study has the defaults. `point` replaces what it
+    would draw."""
 
     folder: str
     source: str
@@ -72,6 +73,7 @@ class Training:
     seed: int
     trial: int
     protocol: Protocol
+    point: Mapping[str, Value] | None = None
 
     @property
     def surface(self) -> str:
@@ -132,6 +134,8 @@ def train(training: Training) -> Record:
     found, synthetic = shared((training.source, training.name, seed, protocol))
     space, method = protocol.space(), get_method(METHOD)
     values = draw(space, training.surface, seed, training.trial)
+    if training.point is not None:
+        values = space.complete(training.point)
     data = {batch: found.data(batch, seed) for batch in found.batches}
     first = next(iter(data.values()))
     context = Context(

@@ -6,7 +6,8 @@ and, in the end, the figures; no trial and no criterion sees them.
 
 On a fresh machine there are the six demo surfaces (three of them photographs that scikit-image
 ships), each with its batch of six kinds of defects and, for the photographs, a batch with fewer
-defects of a single kind. `--data` adds surfaces with a batch for each kind of defect.
+defects of a single kind; and scikit-learn's digits, one of them normal, against all others and
+against one that looks like it. `--data` adds surfaces with a batch for each kind of defect.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from st_ssad_tasks import DIGITS, material
 
 from methods.contract import TrialData
 from tuner.data import prepare
@@ -34,6 +36,8 @@ MIXED = "mixed"
 # Of the photographs: a batch of its own for one kind of defect each, a fifth of it anomalous.
 SINGLE_KINDS = {"brick": "crack", "grass": "missing_piece", "gravel": "stain"}
 SINGLE_DEFECTIVE = 10
+# Of a digit that is normal: the other one that is a batch of its own.
+LIKE = {"2": "7", "6": "8"}
 HELD_OUT = 0.2
 MOST_NORMALS, MOST_GOOD, MOST_DEFECTIVE = 120, 80, 40
 _STREAM = 0x5E1
@@ -68,7 +72,9 @@ def surface_names() -> list[str]:
 
 @lru_cache(maxsize=2)
 def surface(source: str, name: str, size: int) -> Surface:
-    """One surface of `source`, which is `demo` or a folder."""
+    """One surface of `source`, which is `demo`, `digits` or a folder."""
+    if source == DIGITS:
+        return _digit(name, size)
     with tempfile.TemporaryDirectory() as own:
         cache = Path(own)
         prepared = prepare(source, name, (size, size), cache)
@@ -85,6 +91,18 @@ def surface(source: str, name: str, size: int) -> Surface:
     if name in SINGLE_KINDS:
         batches[SINGLE_KINDS[name]] = _single(prepared.test[kinds == ""], name, size, rng)
     return Surface(normals, batches)
+
+
+def _digit(name: str, size: int) -> Surface:
+    """One digit as normal."""
+    found = material(DIGITS, name, size, None)
+    normals = np.concatenate([found.train, found.held_out])[:MOST_NORMALS]
+    rng = np.random.default_rng([_STREAM, *name.encode()])
+    others = np.where(found.kinds == "", "", MIXED)
+    batches = {MIXED: _batch(found.test, others, MIXED, rng)}
+    return Surface(
+        normals, {**batches, LIKE[name]: _batch(found.test, found.kinds, LIKE[name], rng)}
+    )
 
 
 def _batch(images: np.ndarray, kinds: np.ndarray, kind: str, rng: np.random.Generator) -> Batch:

@@ -23,6 +23,7 @@ def load_builtin() -> None:
         discordance,
         dispersion,
         reference,
+        referenced,
         separation,
         synthetic,
     )

@@ -12,13 +12,12 @@ import pytest
 import torch
 from PIL import Image
 from selection import judge, main
+from selection_card import separation
 from selection_contenders import GAMES, Judged
+from selection_embedding import EMBEDDINGS, embedded
 from selection_judge import (
     better_than,
     controls,
-    early_stopping,
-    expected_best,
-    halving,
     holm,
     leave_one_out,
     mean_regrets,
@@ -30,6 +29,8 @@ from selection_judge import (
     threshold,
 )
 from selection_pool import Protocol, Training, draw, load, train
+from selection_smoothing import agreement_with_best, half_additive, rank_one
+from selection_stopping import early_stopping, expected_best, halving, saving, time_to_reach
 from selection_tasks import scene, surface
 
 from methods.criteria.registry import criterion_names, get_criterion
@@ -110,6 +111,42 @@ def test_halving_by_hand() -> None:
     assert found["equal_cost"] == pytest.approx(2 / 6)
 
 
+def test_asynchronous_halving_by_hand() -> None:
+    values = np.array([[0.1, 0.9], [0.4, 0.5], [0.3, 0.7], [0.2, 1.0]])
+    order, stops = [0, 1, 2, 3], (0, 1)
+    # Two first rungs, then the better of both in full; two more, and the next best in full.
+    assert time_to_reach(values, order, 0.5, 2, stops) == 3
+    assert time_to_reach(values, order, 0.7, 2, stops) == 6
+    # Nobody is promoted any more: the rest goes on by rank.
+    assert time_to_reach(values, order, 1.0, 2, stops) == 7
+    assert time_to_reach(values, order, 2.0, 2, stops) == 8
+    longer = np.repeat(values, 2, axis=1)
+    assert time_to_reach(longer, order, 0.5, 2, (0, 3)) == 2 + 3
+    alone = {"saving": 1.0, "until_found": 1.0, "share_at_least_3": 0.0}
+    assert saving(values[1:2], 1, 2, stops) == alone
+
+
+def test_smoothing_by_hand() -> None:
+    rows, columns = np.array([[0.1], [0.4], [0.0]]), np.array([[0.2, 0.0, 0.5]])
+    assert np.allclose(half_additive(rows + columns), rows + columns)
+    product = 0.7 + np.array([[0.1], [-0.1], [0.0]]) * np.array([[0.2, -0.3, 0.1]])
+    assert np.allclose(rank_one(product), product)
+    spoilt = rows + columns
+    spoilt[1, 1] = NAN
+    for smooth in (half_additive, rank_one):
+        assert np.array_equal(np.isnan(smooth(spoilt)), np.isnan(spoilt))
+    scores = torch.tensor([[[1.0, 2.0, 3.0], [3.0, 2.0, 1.0]]])
+    found = agreement_with_best(np.array([[0.9, 0.1]]), scores, count=1)
+    assert found.tolist() == [[pytest.approx(1.0), pytest.approx(-1.0)]]
+
+
+def test_a_signal_that_parts_the_good_from_the_bad() -> None:
+    good = np.array([False, False, True, True, True])
+    assert separation(np.array([0.1, 0.2, 0.7, 0.9, NAN]), good)[0] == 1
+    assert separation(np.array([0.3, 0.3, 0.3, 0.3, 0.3]), good)[0] == 0.5
+    assert math.isnan(separation(np.ones(5), np.ones(5, bool))[0])
+
+
 def test_a_threshold_parts_good_from_bad() -> None:
     signal = np.array([0.1, 0.2, 0.7, 0.9, NAN])
     good = np.array([False, False, True, True, True])
@@ -128,6 +165,13 @@ def test_draws_repeat_and_begin_with_the_defaults() -> None:
 def test_a_new_scene_has_its_defect() -> None:
     found = scene("gravel", "stain", 1.0, np.random.default_rng(0))
     assert found.image.shape == (256, 256, 3) and found.mask.any()
+
+
+def test_one_digit_is_normal() -> None:
+    found = surface("digits", "6", 16)
+    assert sorted(found.batches) == ["8", "mixed"] and len(found.normals) == 120
+    for batch in found.batches.values():
+        assert batch.images.shape[1:] == (3, 16, 16) and batch.anomalous.sum() == 40
 
 
 @pytest.fixture(scope="module")
@@ -169,14 +213,28 @@ def test_a_kept_trial_is_judged_as_it_was_seen(kept: Path, data: Path) -> None:
     for trial, rungs in zip(study.trials, study.rungs, strict=True):
         again = torch.stack([get_criterion(n).evaluate(trial) for n in criterion_names()])
         assert np.allclose(again.numpy(), rungs[-1], rtol=1e-4, atol=1e-6, equal_nan=True)
+    evidence = study.trials[0]
+    whole = evidence.train_embeddings.shape[1]
+    for name in EMBEDDINGS:
+        own = embedded(evidence, name)
+        for criterion in ("validation_loss", "dsv"):
+            assert bool(get_criterion(criterion).evaluate(own).isfinite().all()), name
+    both = [
+        embedded(evidence, part).test_embeddings.shape[1] for part in ("bottleneck", "residual")
+    ]
+    assert sum(both) == whole
 
 
 def test_every_contender_of_a_kept_study_has_a_regret(kept: Path) -> None:
     regrets = Judged(load(kept / "factory-plate.hole" / "seed_0")).regrets()
     assert set(regrets) == set(GAMES)
-    assert {"borda", "robust borda", "ensemble aligned_synthetic_validation"} <= set(
-        regrets["both"]
-    )
+    assert {
+        "borda",
+        "robust borda",
+        "ensemble aligned_synthetic_validation",
+        "ensemble referenced_synthetic_validation or untrained",
+        "synthetic_validation, rank one",
+    } <= set(regrets["both"])
     assert set(criterion_names()) <= set(regrets["trial"])
     assert "validation_loss" not in regrets["setting"]
     # Two trials make no majority; nothing else lacks a value.
@@ -189,12 +247,13 @@ def test_the_judge_writes_what_it_says(
 ) -> None:
     out = kept / "found.json"
     monkeypatch.setattr(
-        "sys.argv", ["selection.py", "judge", "--pool", str(kept), "--out", str(out)]
+        "sys.argv",
+        ["selection.py", "judge", "--pool", str(kept), "--trials", "2", "--out", str(out)],
     )
     main()
     found = json.loads(out.read_text())
     assert set(GAMES) < set(found) and "synthetic_validation" in capsys.readouterr().out
     assert found["both"]["leave_one_task_out"]["criteria"]["default"] in criterion_names()
-    options = argparse.Namespace(pool=kept / "empty")
+    options = argparse.Namespace(pool=kept, trials=3)
     with pytest.raises(SystemExit, match="run the pool stage first"):
         judge(options)

@@ -33,6 +33,7 @@ def test_criteria_are_found_by_name() -> None:
         "matched_synthetic_validation",
         "normalised_pseudo_discrepancy",
         "reference_agreement",
+        "referenced_synthetic_validation",
         "relative_top_median",
         "resembling_synthetic_validation",
         "score_variance",

@@ -1,0 +1,60 @@
+"""Synthetic validation, and a fixed detector that is believed as far as it finds defects itself."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from methods.criteria.contract import Evidence
+from methods.criteria.reference import unusualness
+from methods.criteria.referenced import reference_validation, referenced
+from methods.criteria.registry import get_criterion
+from tests.methods.evidences import changed, evidence
+
+NAME = "referenced_synthetic_validation"
+
+
+def seen(size: float) -> Evidence:
+    """Defects that lie `size` away in the fixed embedding; half of the batch lies a little off."""
+    given = evidence(settings=2)
+    normal, test = torch.zeros(12, 1), torch.arange(20.0)[:, None] / 20
+    normal[::2], normal[1::2] = -1, 1
+    rows = {"normal_appearance": normal, "test_appearance": test}
+    return changed(given, **rows, synthetic_appearance=torch.full((30, 1), size))
+
+
+def test_the_sum_by_hand() -> None:
+    validation = torch.tensor([0.6, 0.7, math.nan])
+    agreement = torch.tensor([1.0, -0.5, 0.3])
+    assert referenced(validation, agreement, 0.9)[:2].tolist() == pytest.approx([1.0, 0.5])
+    assert referenced(validation, agreement, 0.9)[2].isnan()
+    for unknown in (0.5, 0.2, math.nan):
+        assert torch.equal(referenced(validation, agreement, unknown)[:2], validation[:2])
+    assert referenced(validation[:1], torch.tensor([math.nan]), 0.9).tolist() == pytest.approx(
+        [0.6]
+    )
+
+
+def test_the_reference_is_judged_on_defects_of_the_batch_alone() -> None:
+    assert reference_validation(seen(5.0)) == 1 and reference_validation(seen(0.0)) < 0.5
+    given = seen(5.0)
+    appearance = given.synthetic_appearance
+    assert appearance is not None
+    elsewhere = torch.where(given.synthetic_on_test[:, None], appearance, 0 * appearance)
+    assert reference_validation(changed(given, synthetic_appearance=elsewhere)) == 1
+    nowhere = changed(given, synthetic_on_test=torch.zeros(30, dtype=torch.bool))
+    assert math.isnan(reference_validation(nowhere))
+    assert math.isnan(reference_validation(changed(given, test_appearance=None)))
+
+
+def test_who_ranks_the_batch_as_a_good_reference_does_is_preferred() -> None:
+    for size, gain in ((5.0, 0.5), (0.0, 0.0)):
+        given = seen(size)
+        assert given.normal_appearance is not None and given.test_appearance is not None
+        order = unusualness(given.normal_appearance, given.test_appearance)
+        given = changed(given, test_scores=torch.stack((order, -order)))
+        plain = get_criterion("synthetic_validation").evaluate(given)
+        found = get_criterion(NAME).evaluate(given)
+        assert (found - plain).tolist() == pytest.approx([gain, -gain])
