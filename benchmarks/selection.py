@@ -57,6 +57,7 @@ from selection_stopping import early_stopping, saving
 from selection_tasks import DEMO, LIKE, surface_names
 from st_ssad_tasks import DIGITS
 
+from methods.criteria.referenced import reference_validation
 from methods.criteria.registry import criterion_names
 from tuner.study.jsonfile import write_json
 
@@ -106,12 +107,14 @@ def judge(options: argparse.Namespace) -> dict[str, Any]:
         "studies": len(judged),
         "trials": {one.study.task: len(one.study.trials) for one in judged},
         "image_auroc": {
-            one.study.task: {
+            f"{one.study.task} seed {one.study.seed}": {
                 "mean": float(one.auroc.mean()),
                 "best": float(one.auroc.max()),
                 "defaults": float(one.auroc[0, one.study.default_setting]),
+                FIXED: float(one.auroc.max()) - own["both"][FIXED],
+                f"{FIXED} on pasted defects": reference_validation(one.study.trials[0]),
             }
-            for one in judged
+            for one, own in zip(judged, regrets, strict=True)
         },
     }
     for game in GAMES:

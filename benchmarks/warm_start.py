@@ -24,8 +24,9 @@ import numpy as np
 import torch
 from cells import Record, finish, run
 from selection import POOL
-from selection_judge import Array, expected_best
+from selection_judge import Array
 from selection_pool import Protocol, Training, draw, load, study_folder, train
+from selection_stopping import expected_best
 from selection_tasks import DEMO, MIXED, surface_names
 
 from methods.criteria.auroc import auroc
