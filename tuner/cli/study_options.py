@@ -22,10 +22,10 @@ def _request(
     space: Annotated[str | None, typer.Option(help="Search space: a name or a YAML file.")] = None,
     criterion: Annotated[
         str, typer.Option(help="Label-free criterion that selects; see: tuner list criteria.")
-    ] = "synthetic_validation",
+    ] = "referenced_synthetic_validation",
     rung_criterion: Annotated[
         str, typer.Option(help="What leads at rungs where --criterion is of a whole study.")
-    ] = "synthetic_validation",
+    ] = "referenced_synthetic_validation",
     objective: Annotated[
         str, typer.Option(help="single, or pareto for two criteria without early stopping.")
     ] = "single",

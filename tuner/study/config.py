@@ -36,8 +36,8 @@ class StudyConfig(BaseModel):
     methods: tuple[str, ...] = ("fae",)
     space: str | None = None
     budget: str = "50"
-    criterion: str = "synthetic_validation"
-    rung_criterion: str = "synthetic_validation"
+    criterion: str = "referenced_synthetic_validation"
+    rung_criterion: str = "referenced_synthetic_validation"
     objective: Literal["single", "pareto"] = "single"
     second_criterion: str = "validation_loss"
     seed: int = Field(default=0, ge=0, le=2**31 - 1)

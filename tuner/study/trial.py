@@ -37,7 +37,7 @@ from tuner.study.arrays import StudyArrays
 from tuner.study.files import CRITERION_PREFIX, Record, TrialFiles, Unkept
 from tuner.study.judge import SIBLING_CRITERION, finite, judge
 
-SCORING_CRITERION = "synthetic_validation"
+SCORING_CRITERION = "referenced_synthetic_validation"
 EMBEDDED_IMAGES = 64
 CORRUPTION_STREAM = 0x6A
 RESAMPLING_STREAM = 0x6B
