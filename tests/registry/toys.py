@@ -56,6 +56,9 @@ class ScoreOnly:
     def scores(self, images: Tensor, scoring) -> Tensor:
         return (images - self.mean).abs().flatten(1).mean(1)
 
+    def weights(self) -> dict[str, Tensor]:
+        return {"mean": self.mean}
+
 
 @register_method("registry_toy")
 class DistanceMethod:
