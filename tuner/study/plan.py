@@ -86,6 +86,12 @@ def lay_out(config: StudyConfig, machine: Machine) -> Layout:
         raise ValueError(
             f"budget is {config.budget!r}, but no trial uses a GPU; give trials, wall time or cpuh"
         )
+    wanted = config.replicates or 0
+    if budget.kind == "trials" and wanted >= budget.amount:
+        raise ValueError(
+            f"replicates is {wanted}, but must be fewer than the {budget}; lower --replicates or "
+            "raise --budget"
+        )
     if gpus:
         slots = max(1, int(machine.gpus / gpus) // workers)
         cpus = config.cpus_per_worker or max(1.0, machine.processors // max(1, slots * workers))
