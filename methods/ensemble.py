@@ -8,6 +8,7 @@ and says where in it a score lies (`ScoreScale`). Heat maps are moved to a commo
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -25,8 +26,8 @@ MOST_MEMBERS = 32
 
 _BATCH = 32
 _KNOTS = 1024
-# Of the largest reference score: nearer knots would turn the rounding of a score into a rank.
-_NEAREST = 1e-5
+# Of a score: nearer knots would turn its rounding, which differs between machines, into a rank.
+_NEAREST = 1e-4
 _PIXELS = 2**20
 _LOUD = 0.99
 
@@ -58,13 +59,15 @@ class ScoreScale:
             broken = int((~values.isfinite()).sum())
             raise ValueError(
                 f"{broken} of {len(values)} reference scores are not finite numbers, and at least "
-                "one reference score is needed; leave this member out"
+                "one reference score is needed; join other detectors, or package a single one"
             )
         knots, counts = values.unique(return_counts=True)
         counted = counts.double()
         shares = (counted.cumsum(0) - counted / 2) / len(values)
-        kept = _spaced(knots)
-        knots, shares = knots[kept], shares[kept].float()
+        group = _grouped(knots.tolist())
+        knots = knots[[group.index(g) for g in range(group[-1] + 1)]]
+        labels = torch.tensor(group)
+        shares = (labels.bincount(shares) / labels.bincount()).float()
         middle = values.median()
         tails = torch.stack((middle - knots[0], knots[-1] - middle))
         # Where a side has no spread, any width keeps the order.
@@ -190,7 +193,7 @@ class Ensemble:
             nn.ModuleList(passes),
             lambda images: [one.network(images) for one in passes],
             judged,
-            next((one.obstacle for one in passes if one.obstacle), ""),
+            "; ".join(f"member {n}: {p.obstacle}" for n, p in enumerate(passes, 1) if p.obstacle),
         )
 
 
@@ -230,12 +233,14 @@ def member_weights(place: int, weights: Mapping[str, Tensor]) -> dict[str, Tenso
     return below("detector", below(str(place), weights))
 
 
-def _spaced(knots: Tensor) -> Tensor:
-    """Places of knots that are not too near to each other, nor too many; both ends stay."""
-    values, last = knots.tolist(), len(knots) - 1
-    gap = _NEAREST * max(abs(values[0]), abs(values[last]))
-    kept = [0]
-    for place in torch.linspace(0, last, min(len(knots), _KNOTS)).round().long().tolist():
-        if values[place] - values[kept[-1]] > gap and values[last] - values[place] > gap:
-            kept.append(place)
-    return torch.tensor([*kept, last] if last else kept)
+def _grouped(values: list[float]) -> list[int]:
+    """A group for each of ascending values, from 0 on: what is too near to the first of a group
+    belongs to it, and there are not too many groups."""
+    step = math.ceil(len(values) / _KNOTS)
+    groups, first = [0], values[0]
+    for place, value in enumerate(values[1:], 1):
+        apart = value - first > _NEAREST * max(abs(first), abs(value))
+        begins = apart and place % step == 0
+        groups.append(groups[-1] + begins)
+        first = value if begins else first
+    return groups
