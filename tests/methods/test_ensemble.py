@@ -10,7 +10,9 @@ import torch
 from methods.contract import unit
 from methods.criteria.aggregation import ensemble_scores
 from methods.ensemble import MapScale, Member, ScoreScale, ensemble_of, restore_ensemble
+from methods.registry import get_method
 from methods.state import move
+from tests.methods import conformance
 from tests.registry.toys import DistanceDetector, ScoreOnly
 
 SIZE = (12, 20)
@@ -106,6 +108,28 @@ def test_weights_restore_the_same_ensemble_and_all_of_it_moves() -> None:
         tensors = [member.detector.mean, member.score_scale.knots, member.score_scale.tails]
         tensors += [] if member.map_scale is None else [member.map_scale.levels]
         assert {tensor.device.type for tensor in tensors} == {"meta"}
+
+
+def test_detectors_of_any_methods_judge_together() -> None:
+    data, made = conformance.images((32, 32)), []
+    reference = torch.cat((data.test, data.held_out))
+    for name in ("fae", "st-ssad", "energy-projection", "filter-memory"):
+        method = get_method(name)
+        [progress] = conformance.fitted(method, data, rungs=1)
+        scoring = conformance.grid_of(method)[0]
+        weights = progress.detector.weights()
+        restored = method.restore(conformance.small(method), weights)
+        made.append((restored, scoring))
+    joint = ensemble_of([Member.of(*each, reference)[0] for each in made])
+    again = restore_ensemble(made, joint.weights())
+    with torch.inference_mode():
+        scores, maps = again.one_pass({})(unit(data.test))
+        [alone, _] = joint.one_pass({})(unit(data.test[5:6]))
+    assert scores.shape == (8,) and maps.shape == (8, 32, 32)
+    assert bool(maps.isfinite().all()) and float(alone) == pytest.approx(float(scores[5]), abs=2e-3)
+    # The patched half stands above the clean one, whoever is weak among the members.
+    assert float(scores[4:].mean()) > float(scores[:4].mean())
+    assert joint.one_pass({}).obstacle.startswith("member ")
 
 
 def test_one_or_too_many_are_no_ensemble() -> None:

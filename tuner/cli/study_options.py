@@ -88,8 +88,8 @@ def _request(
     ensemble: Annotated[
         int | None,
         typer.Option(
-            help="Register the best so many trials as one model that averages their ranks (3 lose "
-            "a fifth less than one); an image then costs so many passes. Without: the best one."
+            help="Register the best so many trials as one model. In image AUROC 3 lack 0.114 to "
+            "the best, a single one 0.144; but an image costs 3 passes. A single one if missing."
         ),
     ] = None,
     keep: Annotated[int, typer.Option(help="Best trials whose detectors go to MLflow.")] = 3,

@@ -212,7 +212,7 @@ def _resampled(evidence: Evidence, generator: torch.Generator) -> Evidence:
 
 def _spread(card: Mapping[str, Any], criterion: str) -> float | None:
     """The spread over seeds that a reliability card gives for a criterion, if it gives one."""
-    spread = card.get("figures", card).get("seed_spread")
+    spread = card.get("figures", {}).get("seed_spread")
     if isinstance(spread, Mapping):
         spread = spread.get(criterion)
     if isinstance(spread, int | float) and math.isfinite(spread):
