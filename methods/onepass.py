@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 from torch import Tensor, nn
 
-from methods.contract import Scoring
+from methods.contract import Detector, Scoring
 
 # Scores `[B]`, and maps `[B, H, W]` where the detector localises.
 Judged = tuple[Tensor, ...]
@@ -17,16 +17,17 @@ class OnePass(nn.Module):
     """Scores and maps of images from a single pass through the network, in float32.
 
     `network` turns images float `[B, 3, H, W]` in [0, 1] into what they are compared with, or
-    embedded as; `scoring` takes the images and that, and returns scores `[B]` and, where the
-    detector localises, maps `[B, H, W]`. `body` is whatever holds the parameters. `obstacle` says
-    why this pass is no fixed graph of operations and cannot be exported; empty where it can.
+    embedded as (an ensemble into a list of that, one a member); `scoring` takes the images and
+    that, and returns scores `[B]` and, where the detector localises, maps `[B, H, W]`. `body` is
+    whatever holds the parameters. `obstacle` says why this pass is no fixed graph of operations and
+    cannot be exported; empty where it can.
     """
 
     def __init__(
         self,
         body: nn.Module,
-        network: Callable[[Tensor], Tensor],
-        scoring: Callable[[Tensor, Tensor], Judged],
+        network: Callable[[Tensor], Any],
+        scoring: Callable[[Tensor, Any], Judged],
         obstacle: str = "",
     ) -> None:
         super().__init__()
@@ -48,3 +49,17 @@ class OnePassDetector(Protocol):
         machine. Images must lie on the detector's device and have the size of its training images.
         """
         ...
+
+
+def one_pass_of(detector: Detector, scoring: Scoring) -> OnePass:
+    """A detector as one pass; one that cannot be had so is asked for scores and maps apart."""
+    if isinstance(detector, OnePassDetector):
+        return detector.one_pass(scoring)
+
+    def judged(images: Tensor, _: Tensor) -> Judged:
+        scores = detector.scores(images, scoring)
+        if not hasattr(detector, "maps"):
+            return (scores,)
+        return scores, detector.maps(images, scoring)
+
+    return OnePass(nn.Module(), lambda images: images, judged, "the method offers no single pass")

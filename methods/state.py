@@ -22,7 +22,7 @@ def on_cpu(value: Any) -> Any:
 
 
 def move(thing: Any, device: torch.device) -> None:
-    """Move what an object is made of (modules, tensors, records of tensors) to a device."""
+    """Move what an object is made of (modules, tensors, records and lists of them) to a device."""
     for name, value in vars(thing).items():
         setattr(thing, name, _moved(value, device))
 
@@ -33,6 +33,10 @@ def _moved(value: Any, device: torch.device) -> Any:
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         fields = {f.name: _moved(getattr(value, f.name), device) for f in dataclasses.fields(value)}
         return dataclasses.replace(value, **fields)
+    if isinstance(value, list):
+        return [_moved(each, device) for each in value]
+    if callable(getattr(value, "weights", None)):  # a detector within a detector
+        move(value, device)
     return value
 
 

@@ -40,6 +40,7 @@ class Options(TypedDict, total=False):
     reduction: int
     random_trials: int
     warm_start: str | None
+    replicates: int | None
     early_stopping: bool
     parallel: int | None
     workers_per_trial: int
@@ -52,6 +53,7 @@ class Options(TypedDict, total=False):
     textures: str | None
     false_positive_rate: float
     threshold: Literal["quantile", "extreme-value"]
+    ensemble: int | None
     keep: int
     export: bool
     storage: str | None

@@ -30,7 +30,7 @@ def compare(names: Sequence[str], home: Home) -> dict[str, Any]:
             "criterion": [config.criterion for config in configs],
             "trials": [sum(each["trials"].values()) for each in found],
             "minutes": [round(each["seconds"] / 60, 1) for each in found],
-            "winner": [f"trial {w['trial']}" for w in winners],
+            "winner": [_named(w) for w in winners],
             "method": [w["method"] for w in winners],
             "model": [f"{e['model']['name']} version {e['model']['version']}" for e in found],
         },
@@ -49,6 +49,13 @@ def compare(names: Sequence[str], home: Home) -> dict[str, Any]:
         "rows": {title: rows for title, rows in groups.items() if rows},
         "cautions": _cautions(found, [config.criterion for config in configs]),
     }
+
+
+def _named(winner: Mapping[str, Any]) -> str:
+    members = winner.get("members")
+    if not members:
+        return f"trial {winner['trial']}"
+    return "trials " + ", ".join(str(member["trial"]) for member in members)
 
 
 def _summary(name: str, home: Home) -> dict[str, Any]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -13,33 +12,34 @@ from torch import Tensor
 from methods.contract import TuningMethod, stream_seed, unit
 from methods.hyperparameter import Value
 from methods.registry import get_method
-from tuner.study.files import TrialFiles
+from tuner.packaging import sight_of
 from tuner.study.home import StudyFolder
 from tuner.study.ledger import Entry
-from tuner.study.workbench import Workbench, restore
+from tuner.study.selection import Winner
+from tuner.study.workbench import Workbench
 
 PICTURES_STREAM = 0x71
 SHOWN = 8
 IN_STRIP = 4
 
 
-def pictures(bench: Workbench, winner: Entry, folder: StudyFolder, threshold: float) -> None:
+def pictures(bench: Workbench, chosen: Winner, folder: StudyFolder, threshold: float) -> None:
     """Draw what the winner's corruption looked like and what it finds most suspicious."""
     from tuner.report.pictures import corruption_sheet, suspicious_sheet
 
+    winner = chosen.lead
     normal, corrupted = corrupted_by(bench, winner, stages(bench, winner)[-1][1], SHOWN)
     caption = _caption(bench)
     corruption_sheet(normal, corrupted, folder.pictures / "corruption.png", caption=caption)
     strip(bench, winner, folder.pictures)
-    detector: Any = restore(bench, winner, folder)
-    own = TrialFiles(folder.trial(winner.number)).own_scores()
+    sight = sight_of(bench, chosen, folder)
+    detector, own = sight.detector, sight.scores
     worst = np.argsort(-own, kind="stable")[:SHOWN]
     images = unit(bench.data.test[torch.from_numpy(worst.copy())])
-    scoring = winner.last["scoring"]
     suspicious_sheet(
         images,
         detector.reconstruct(images) if hasattr(detector, "reconstruct") else None,
-        detector.maps(images, scoring) if hasattr(detector, "maps") else None,
+        detector.maps(images, sight.scoring) if hasattr(detector, "maps") else None,
         own[worst],
         threshold,
         folder.pictures / "suspicious.png",

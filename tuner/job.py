@@ -27,7 +27,7 @@ from tuner.study.lease import Lease, LeaseTaken
 from tuner.study.ledger import Entry, Ledger
 from tuner.study.plan import Plan
 from tuner.study.recorder import Recorder
-from tuner.study.selection import select
+from tuner.study.selection import Winner, select
 from tuner.study.study_level import STUDY_LEVEL, choose
 from tuner.study.trial import TrialSpec
 from tuner.study.warm_start import keep_warm_points
@@ -131,9 +131,28 @@ def study_name(category: str) -> str:
     return f"{plain}-{time.strftime('%Y%m%d-%H%M%S')}"
 
 
+def warmed(config: StudyConfig, home: Home, *, resume: bool = False) -> StudyConfig:
+    """The same with a study as `warm_start` where it named a registered version, as in
+    `tile@champion`; with `resume` the study that was found when it began.
+
+    Raises LookupError where there is no such version, RegistryError.
+    """
+    from tuner.registry.locate import names_version, study_of
+
+    wanted = config.warm_start
+    if wanted is None or not names_version(wanted):
+        return config
+    known = None
+    if resume:
+        with contextlib.suppress(ValueError):
+            known = read_config(config.name, home).warm_start
+    study = known or study_of(wanted, tracking_uri(config, home))
+    return config.model_copy(update={"warm_start": study})
+
+
 def plan_study(config: StudyConfig, home: Home, voice: Voice | None = None) -> Plan:
     """What `launch` would do, with an estimate. Prepares the data; trains nothing."""
-    return Job.prepare(config, home, voice or Silent()).plan
+    return Job.prepare(warmed(config, home), home, voice or Silent()).plan
 
 
 def launch(
@@ -159,6 +178,7 @@ def launch(
         )
     if durable:
         check_durable(config, home)
+    config = warmed(config, home, resume=resume)
     return Job.prepare(config, home, voice or Silent()).run(resume=resume)
 
 
@@ -245,19 +265,28 @@ class Job:
                 f"{self.home.path}, then go on with: tuner resume {self.config.name}"
             ) from None
 
-    def _select(self, ledger: Ledger) -> Entry:
+    def _select(self, ledger: Ledger) -> Winner:
         """The winner, by the criterion of the study where one was asked for and applies."""
         entries, objectives = ledger.entries(), self.workbench.objectives
+        ordered: list[Entry] = []
         if self.config.criterion in STUDY_LEVEL:
             pool = self.workbench.pool(entries, self.folder)
-            chosen = choose(pool, self.config.criterion, objectives[0])
-            if chosen is not None:
-                return chosen
+            ordered = choose(pool, self.config.criterion, objectives[0])
+            if not ordered:
+                self.voice.warn(
+                    f"{self.config.criterion} applies to no trial (too few finished, or equal "
+                    f"scores); the winner is chosen by {objectives[0].name}"
+                )
+        ordered = ordered or select(entries, objectives, ledger.front())
+        winner = Winner.of(ordered, objectives, self.config.ensemble)
+        asked, there = self.config.ensemble or 0, max(1, len(winner.members))
+        if there < asked:
+            made = f"it is made of {there}" if winner.members else "the winner is that one alone"
             self.voice.warn(
-                f"{self.config.criterion} applies to no trial (too few finished, or equal scores); "
-                f"the winner is chosen by {objectives[0].name}"
+                f"an ensemble of {asked} was asked for, but {there} "
+                f"trial{'s' * (there > 1)} can be chosen; {made}"
             )
-        return select(entries, objectives, ledger.front())
+        return winner
 
     def _files(self, number: int) -> TrialFiles:
         place = depot_uri(self.config.storage_path, self.config.name, number)
@@ -306,6 +335,8 @@ class Job:
             early_stopping=self.plan.early_stopping,
             precisions=self._precisions(ledger),
             depot=partial(depot_uri, config.storage_path, config.name),
+            replicates=config.replicates,
+            parallel=self.plan.layout.parallel,
         )
         conductor = Conductor(ledger, self.workbench.spaces, terms, observers)
         if not conductor.open:
@@ -389,6 +420,7 @@ class Job:
             "size": f"{plan.size[0]}x{plan.size[1]}",
             **{f"precision.{method}": name for method, name in plan.precisions.items()},
             "parallel": plan.layout.parallel,
+            **({"ensemble": config.ensemble} if config.ensemble else {}),
             **{f"pinned.{name}": value for name, value in config.pins.items()},
         }
 
@@ -427,4 +459,11 @@ def audit(name: str, home: Home) -> dict[str, Any] | None:
     if registered is None:
         raise ValueError(f"{name} has no winner yet; end it first by: tuner resume {name}")
     workbench = set_up(config, home)
-    return audit_study(workbench, ledger, home.study(name), registered["trial"], every_pick=True)
+    return audit_study(
+        workbench,
+        ledger,
+        home.study(name),
+        registered["trial"],
+        registered.get("members", ()),
+        every_pick=True,
+    )

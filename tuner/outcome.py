@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -13,6 +12,7 @@ import torch
 from methods.criteria.alignment import collapse_threshold
 from methods.self_tuning.guards import anomaly_share
 from tuner.gallery import pictures, strip
+from tuner.packaging import package, package_winner
 from tuner.reporting import write_report
 from tuner.study.arms import compare, default_of
 from tuner.study.consensus import Consensus
@@ -25,35 +25,40 @@ from tuner.study.ledger import Entry, Ledger
 from tuner.study.pool import Pool, values_at
 from tuner.study.recorder import Recorder
 from tuner.study.reliability import Study, assess
-from tuner.study.selection import rank
+from tuner.study.selection import Winner, rank
 from tuner.study.shift import shifts
 from tuner.study.study_level import study_values
 from tuner.study.trial import EMBEDDED_IMAGES
-from tuner.study.workbench import Workbench, restore
+from tuner.study.workbench import Workbench
 
 if TYPE_CHECKING:
     from tuner.job import Job
-    from tuner.registry import Threshold
 
 
 PATIENCE = 180.0
 """Seconds for which the end of a study waits for a tracking store that is away."""
 
+# What a registered winner is known by.
+_NAMES = ("trial", "members")
 
-def conclude(job: Job, ledger: Ledger, winner: Entry, recorder: Recorder) -> dict[str, Any]:
+
+def conclude(job: Job, ledger: Ledger, chosen: Winner, recorder: Recorder) -> dict[str, Any]:
     """Package, picture and register the winner, audit the study where labels exist, sum up.
 
-    Every step may be repeated: a resumed study concludes again and registers nothing twice.
+    Of an ensemble, what is said of single trials (hyperparameters, criteria, control arms, the
+    card) is said of the one that leads it. Every step may be repeated: a resumed study concludes
+    again and registers nothing twice.
     """
     from tuner.evaluation.study import audit_study
     from tuner.registry import export_onnx, register_winner
     from tuner.registry.package import STUDY_FILE
 
     folder, bench, config = job.folder, job.workbench, job.config
+    winner, members = chosen.lead, chosen.numbers
     tracker, parent = recorder.tracker, recorder.parent
     warnings = warned(ledger, folder, recorder)
     job.voice.say("packaging the winner")
-    threshold = package(bench, winner, folder.package, folder)
+    threshold = package_winner(bench, chosen, folder)
     if threshold.caution():
         job.voice.warn(threshold.caution())
     config.write(folder.package / STUDY_FILE, shared=True)
@@ -61,7 +66,7 @@ def conclude(job: Job, ledger: Ledger, winner: Entry, recorder: Recorder) -> dic
         export = export_onnx(folder.package, bench.parts.test)
         if not export.done:
             (job.voice.warn if export.possible else job.voice.say)(export.reason)
-    pictures(bench, winner, folder, threshold.value)
+    pictures(bench, chosen, folder, threshold.value)
     tracked(job, ledger, recorder)
     run = recorder.run_of(winner.number)
     tracker.flush(force=True)
@@ -76,21 +81,23 @@ def conclude(job: Job, ledger: Ledger, winner: Entry, recorder: Recorder) -> dic
         "tuner.reliability_reasons": "; ".join(card["reasons"]),
     }
     tracker.tag(run, trusted)
+    named = {"trial": winner.number, **({"members": members} if members else {})}
     registered = ledger.notes().get("registered")
-    if registered is None or registered["trial"] != winner.number:
+    if registered is None or any(registered.get(key) != named.get(key) for key in _NAMES):
+        made = {"tuner.members": ",".join(map(str, members))} if members else {}
         version = register_winner(
             tracker,
             run,
             folder.package,
             config.category,
-            {"tuner.study": config.name, "tuner.trial": str(winner.number), **trusted},
+            {"tuner.study": config.name, "tuner.trial": str(winner.number), **made, **trusted},
         )
         registered = {
             "name": version.name,
             "version": version.version,
             "alias": version.alias,
             "uri": version.uri,
-            "trial": winner.number,
+            **named,
         }
         ledger.note(registered=registered)
         tracker.log_artifacts(run, folder.pictures, "pictures")
@@ -103,7 +110,7 @@ def conclude(job: Job, ledger: Ledger, winner: Entry, recorder: Recorder) -> dic
                 tracker.log_artifacts(recorder.run_of(entry.number), drawn, "pictures")
     tidy(ledger, folder)
     entries = ledger.entries()
-    audit = audit_study(bench, ledger, folder, winner.number)
+    audit = audit_study(bench, ledger, folder, winner.number, members)
     summary = {
         "study": config.name,
         "category": config.category,
@@ -116,6 +123,7 @@ def conclude(job: Job, ledger: Ledger, winner: Entry, recorder: Recorder) -> dic
         "trials": counts(entries),
         "winner": {
             "trial": winner.number,
+            "members": [{"trial": m.number, "method": m.method} for m in chosen.members],
             "method": winner.method,
             "hyperparameters": {
                 **bench.space(winner.method).complete(winner.point),
@@ -215,41 +223,6 @@ def counts(entries: Sequence[Entry]) -> dict[str, int]:
     """How the trials of a study ended."""
     states = Counter(entry.state for entry in entries)
     return {name: states[name] for name in ("finished", "stopped_early", "failed")}
-
-
-def package(bench: Workbench, entry: Entry, target: Path, folder: StudyFolder) -> Threshold:
-    """Write a trial's detector as a packaged model into `target`; returns its threshold.
-
-    Held-out normals are scored as the package will score, whatever format training used.
-    """
-    from tuner.job import versions
-    from tuner.registry import calibrate, save_package
-
-    files = TrialFiles(folder.trial(entry.number))
-    held_out, threshold = calibrate(
-        restore(bench, entry, folder),
-        entry.last["scoring"],
-        bench.parts.held_out,
-        bench.config.false_positive_rate,
-        bench.config.threshold,
-    )
-    save_package(
-        target,
-        method=entry.method,
-        hyperparameters=bench.space(entry.method).complete(entry.point),
-        scoring=entry.last["scoring"],
-        weights=files.weights(),
-        size=bench.data.size,
-        threshold=threshold.value,
-        false_positive_rate=bench.config.false_positive_rate,
-        held_out_scores=held_out,
-        category=bench.config.category,
-        study=bench.config.name,
-        fingerprint=bench.prepared.fingerprint,
-        versions=versions(),
-        ceiling=bench.prepared.ceiling,
-    )
-    return threshold
 
 
 def warned(ledger: Ledger, folder: StudyFolder, recorder: Recorder) -> list[dict[str, Any]]:

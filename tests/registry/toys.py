@@ -35,13 +35,14 @@ class DistanceDetector:
         return torch.stack([self.scores(images, scoring) for scoring in grid])
 
     def one_pass(self, scoring) -> OnePass:
-        maps = lambda images, mean: self.gain * (images - mean).abs().mean(dim=1)  # noqa: E731
         pooled = Tensor.amax if scoring["pooling"] == "max" else Tensor.mean
-        return OnePass(
-            nn.Module(),
-            lambda images: self.mean,
-            lambda images, mean: (pooled(maps(images, mean).flatten(1), 1), maps(images, mean)),
-        )
+
+        def judged(images: Tensor, mean: Tensor) -> tuple[Tensor, ...]:
+            # Clipped, as the scoring pipeline does: members of an ensemble clip the same images.
+            maps = self.gain * (images.clamp(0, 1) - mean).abs().mean(dim=1)
+            return pooled(maps.flatten(1), 1), maps
+
+        return OnePass(nn.Module(), lambda images: self.mean, judged)
 
     def weights(self) -> dict[str, Tensor]:
         return {"mean": self.mean}
@@ -55,6 +56,9 @@ class ScoreOnly:
 
     def scores(self, images: Tensor, scoring) -> Tensor:
         return (images - self.mean).abs().flatten(1).mean(1)
+
+    def weights(self) -> dict[str, Tensor]:
+        return {"mean": self.mean}
 
 
 @register_method("registry_toy")

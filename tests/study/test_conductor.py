@@ -150,7 +150,7 @@ def test_a_stopped_trial_never_outranks_a_finished_one(tmp_path: Path) -> None:
     ledger = make_ledger(tmp_path)
     play(make_conductor(ledger, "2"), lambda spec, rung: 0.9 - 0.1 * spec.number)
     assert ledger.entries()[1].state == "stopped_early"
-    assert select(ledger.entries(), [QUALITY]).number == 0
+    assert select(ledger.entries(), [QUALITY])[0].number == 0
 
 
 def test_pareto_keeps_both_directions_and_stops_nothing(tmp_path: Path) -> None:
@@ -161,7 +161,7 @@ def test_pareto_keeps_both_directions_and_stops_nothing(tmp_path: Path) -> None:
     assert {entry.state for entry in entries} == {"finished"}
     # Quality and cost are the same number here, so every trial is on the front.
     assert sorted(ledger.front()) == [0, 1, 2, 3, 4, 5]
-    assert select(entries, [QUALITY, COST], ledger.front()).number in ledger.front()
+    assert select(entries, [QUALITY, COST], ledger.front())[0].number in ledger.front()
 
 
 def test_two_methods_share_one_study(tmp_path: Path) -> None:

@@ -77,7 +77,7 @@ def test_siblings_are_chosen_among_by_variance_and_never_by_the_loss(tmp_path: P
     assert {entry.state for entry in entries} == {"finished"}
     assert representative(entries) == entries[2]
     assert passed_over(entries, LOSS) == {0, 1}
-    assert select(entries, [LOSS]).number == 2
+    assert select(entries, [LOSS])[0].number == 2
     assert [entry.number for entry in rank(entries, LOSS)] == [2, 1, 0]
     (group,) = describe(entries)
     assert group["chosen"] == 2 and group["chosen_by"] == "score_variance_standardised"
@@ -89,7 +89,7 @@ def test_other_trials_win_against_the_representative_only(tmp_path: Path) -> Non
     run(conductor, [learning(0, 1, *told) for told in ((1.2, 2.0), (0.3, 1.0), (2.0, 5.0))])
     entries = ledger.entries()
     stranger = replace(entries[0], number=7, group="", kind="search")
-    assert select([*entries, stranger], [LOSS]).number == 7
+    assert select([*entries, stranger], [LOSS])[0].number == 7
 
 
 def test_a_criterion_that_siblings_do_not_descend_judges_them_like_others(tmp_path: Path) -> None:
@@ -98,7 +98,7 @@ def test_a_criterion_that_siblings_do_not_descend_judges_them_like_others(tmp_pa
     run(conductor, [learning(0, 1, *one) for one in told], SYNTHETIC)
     entries = ledger.entries()
     assert [entry.state for entry in entries] == ["finished", "finished", "stopped_early"]
-    assert select(entries, [SYNTHETIC]).number == 1
+    assert select(entries, [SYNTHETIC])[0].number == 1
     assert passed_over(entries, SYNTHETIC) == frozenset()
 
 
@@ -129,7 +129,7 @@ def test_a_pareto_winner_is_no_sibling_that_was_passed_over(tmp_path: Path) -> N
         replace(e, records=({**e.last, "criteria": {**e.last["criteria"], "cost": e.number}},))
         for e in ledger.entries()
     ]
-    assert select(entries, [COST, LOSS], front=[0, 1]).number == 2
+    assert select(entries, [COST, LOSS], front=[0, 1])[0].number == 2
 
 
 def test_usual_starts_become_siblings_where_the_space_leaves_them_room() -> None:

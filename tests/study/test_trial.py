@@ -20,7 +20,7 @@ from search_spaces.loader import load_search_space
 from tuner.study.arrays import StudyArrays, pack_synthetic
 from tuner.study.files import TrialFiles
 from tuner.study.space import build_space
-from tuner.study.trial import Runtime, TrialSpec, conduct
+from tuner.study.trial import Bench, Runtime, TrialSpec, conduct
 
 
 @pytest.fixture(scope="module")
@@ -218,3 +218,23 @@ def test_arrays_of_an_object_store_are_not_copied(arrays: StudyArrays) -> None:
     frozen.setflags(write=False)
     tensor: Tensor = replace(arrays, train=frozen).trial_data().train
     assert tensor.data_ptr() == frozen.ctypes.data
+
+
+def test_another_training_seed_changes_the_training_and_not_the_judging(
+    spec: TrialSpec, arrays: StudyArrays, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    judged_with = []
+
+    class Watched(Bench):
+        def __init__(self, *given: Any) -> None:
+            super().__init__(*given)
+            judged_with.append(self.corrupted)
+
+    monkeypatch.setattr("tuner.study.trial.Bench", Watched)
+    short = replace(spec, rungs=1, hyperparameters={**spec.hyperparameters, "steps": 2})
+    [own], [same], [other] = (
+        conduct(replace(short, folder=str(tmp_path / str(n)), training_seed=n), arrays, Runtime())
+        for n in (None, spec.seed, 4)
+    )
+    assert timeless(same) == timeless(own) and other["criteria"] != own["criteria"]
+    assert all(torch.equal(drawn, judged_with[0]) for drawn in judged_with)

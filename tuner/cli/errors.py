@@ -44,7 +44,8 @@ def _text(error: Exception) -> str:
 
     if isinstance(error, ValidationError):
         return "; ".join(
-            f"{'.'.join(map(str, problem['loc']))} is {problem['input']!r}: {problem['msg']}"
+            f"{'.'.join(map(str, problem['loc']))} is {problem['input']!r}: "
+            + problem["msg"].removeprefix("Value error, ")
             for problem in error.errors()
         )
     return str(error)

@@ -14,6 +14,7 @@ from tuner.cli.tables import shown, table_of
 DEMO = "demo data: surfaces and defects made by a program, not MVTec AD"
 CONTENDERS = {
     "winner": "winner, chosen without labels",
+    "single": "the trial that leads it, alone",
     "default": "the paper's defaults",
     "best": "best trial there was",
 }
@@ -61,6 +62,10 @@ def reliability_block(card: Mapping[str, Any]) -> RenderableType:
     said = [
         (figures["signal"], "trials differ by {:.1f} times the luck of the images"),
         (figures["stays_best"], "the winner stays the best on {:.0%} of resampled images"),
+        (
+            figures.get("over_default_in_seeds"),
+            "ahead of the defaults by {:.1f} times a seed's luck",
+        ),
         (figures["agreement"], "agreement of the criteria {:+.2f}"),
         (figures["consensus"], "of the winner with other trials {:+.2f}"),
         (figures["random_beaten_by_others"], "random draws beaten by other criteria {:.0%}"),
@@ -78,7 +83,7 @@ def audit_block(audit: Mapping[str, Any], *, demo: bool) -> RenderableType:
     rows = [
         {
             "contender": CONTENDERS[name],
-            "trial": audit["trials"][name],
+            "trial": _trial(audit["trials"], name),
             **{title: audit[name].get(key) for key, title in METRICS.items()},
         }
         for name in CONTENDERS
@@ -118,6 +123,11 @@ def criteria_block(audit: Mapping[str, Any]) -> RenderableType:
         rows.append(
             {"picked by": title, "Spearman": None, "trial": None, **_standing(controls[name])}
         )
+    joint = audit.get("ensemble", {"members": []})
+    if joint["members"]:
+        title = f"ensemble of the best {len(joint['members'])}"
+        title += "" if joint["packaged"] else " (not packaged)"
+        rows.append({"picked by": title, "Spearman": None, "trial": None, **_standing(joint)})
     parts: list[RenderableType] = [table_of(rows)]
     absent = [name for name, found in audit["criteria"].items() if not found["applicable"]]
     if absent:
@@ -151,6 +161,11 @@ def threshold_line(audit: Mapping[str, Any]) -> Text:
         for rule in ("quantile", "extreme-value")
     )
     return Text(f"normal test images flagged, {found['wanted']:.3g} wanted: {rules}", style="dim")
+
+
+def _trial(trials: Mapping[str, Any], name: str) -> Any:
+    members = trials.get("members") if name == "winner" else None
+    return ", ".join(map(str, members)) if members else trials[name]
 
 
 def _standing(found: Mapping[str, Any]) -> dict[str, Any]:

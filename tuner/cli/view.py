@@ -76,7 +76,7 @@ class LineView(_Standing):
                 self.console.print(f"        [yellow]warning[/yellow] {warning}", soft_wrap=True)
 
     def _line(self, entry: Entry) -> str:
-        text = f"trial {entry.number:<3d} {entry.kind:<8s}{entry.state.replace('_', ' '):<14s}"
+        text = f"trial {entry.number:<3d} {entry.kind:<7s} {entry.state.replace('_', ' '):<14s}"
         if entry.state == "failed":
             return text + entry.reason
         value, best = self.value(entry), self.best()

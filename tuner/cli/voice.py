@@ -95,9 +95,18 @@ class ConsoleVoice:
             for name, value in winner["criteria"].items()
         )
         self.console.print()
+        if winner["members"]:
+            numbers = ", ".join(str(member["trial"]) for member in winner["members"])
+            self.console.print(
+                Text.assemble(
+                    ("winner ", "bold"),
+                    (f"an ensemble of trials {numbers}", "bold green"),
+                    "; the first one leads it, and what follows is its own",
+                )
+            )
         self.console.print(
             Text.assemble(
-                ("winner ", "bold"),
+                ("lead " if winner["members"] else "winner ", "bold"),
                 (f"trial {winner['trial']}", "bold green"),
                 f" ({winner['method']}), chosen without labels: {criteria}",
             )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,8 +11,10 @@ import torch
 from numpy.typing import NDArray
 
 from methods.contract import unit
+from methods.criteria.aggregation import ensemble_scores, top
 from methods.criteria.contract import Criterion
 from methods.criteria.registry import get_criterion
+from methods.ensemble import ENSEMBLE
 from tuner.evaluation.audit import (
     Contender,
     Truth,
@@ -24,11 +26,13 @@ from tuner.evaluation.audit import (
 from tuner.evaluation.criteria import judge_criterion, random_pick, standing
 from tuner.evaluation.remembered import Remembered
 from tuner.evaluation.thresholds import threshold_figures
+from tuner.packaging import joint_detector
+from tuner.registry.package import WEIGHTS_FILE, read_package
 from tuner.study.arms import default_of
 from tuner.study.files import CRITERION_PREFIX, TrialFiles
 from tuner.study.home import StudyFolder
 from tuner.study.jsonfile import write_json
-from tuner.study.judge import best_setting
+from tuner.study.judge import best_setting, finite
 from tuner.study.ledger import Entry, Ledger
 from tuner.study.pool import Pool
 from tuner.study.study_level import study_values
@@ -37,16 +41,25 @@ from tuner.study.workbench import Workbench, restore
 
 Array = NDArray[Any]
 
+# Of an ensemble that nobody asked for; see benchmarks/selection.py.
+USUAL_MEMBERS = 3
+
 
 def audit_study(
-    bench: Workbench, ledger: Ledger, folder: StudyFolder, winner: int, *, every_pick: bool = False
+    bench: Workbench,
+    ledger: Ledger,
+    folder: StudyFolder,
+    winner: int,
+    members: Sequence[int] = (),
+    *,
+    every_pick: bool = False,
 ) -> dict[str, Any] | None:
     """Open the labels of a study that has ended and measure winner, defaults and best trial, and
     what each criterion's ranking of the trials was worth.
 
-    With `every_pick` the picks of all criteria get pixel metrics, too, which costs a pass of each
-    one's network over the batch. Returns None where the data hold no labels. Nothing of it flows
-    back into the study.
+    The winner is a trial, or the packaged ensemble of `members` that it leads. With `every_pick`
+    the picks of all criteria get pixel metrics, too, which costs a pass of each one's network over
+    the batch. Returns None where the data hold no labels. Nothing of it flows back into the study.
     """
     config = bench.config
     hashes = [bench.prepared.test_hashes[i] for i in bench.parts.test_order]
@@ -58,7 +71,7 @@ def audit_study(
         return None
     pool = bench.pool(ledger.entries(), folder)
     study = StudyAudit(bench, folder, pool, labels, bench.objectives[0])
-    audit = study.figures(winner, every_pick)
+    audit = study.figures(winner, every_pick, members)
     audit["reliability"] = ledger.notes().get("reliability")
     write_json(folder.audit, audit)
     study.draw(audit)
@@ -77,6 +90,7 @@ class StudyAudit:
         leading: Criterion,
     ) -> None:
         self.bench, self.folder, self.pool, self.labels = bench, folder, pool, labels
+        self.leading = leading
         self.study_values = study_values(pool, leading)
         ranked = rank_trials(labels, dict(zip(pool.numbers, pool.scores, strict=True)))
         self.ranked = ranked
@@ -84,8 +98,9 @@ class StudyAudit:
         self.remembered = Remembered.open(folder.audit_plots / "pixel_figures.json", labels)
         self._keys: dict[str, str] = {}
 
-    def figures(self, winner: int, every_pick: bool) -> dict[str, Any]:
-        """Everything that the audit says; trials are named by their numbers."""
+    def figures(self, winner: int, every_pick: bool, members: Sequence[int] = ()) -> dict[str, Any]:
+        """Everything that the audit says; trials are named by their numbers. Where `members` are
+        given, they are the winner, and the trial alone is `single`."""
         pool = self.pool
         chosen = pool.entries[pool.place(winner)]
         # `rank_trials` puts the best first and what is undefined last.
@@ -105,7 +120,9 @@ class StudyAudit:
             name: {"of": "study", "direction": "maximize", **self.judged(values), "leading": None}
             for name, values in self.study_values.items()
         }
-        contenders = {"winner": self.contender("winner", chosen)}
+        alone = "single" if members else "winner"
+        contenders = {"winner": self.joint()} if members else {}
+        contenders[alone] = self.contender(alone, chosen)
         contenders["best"] = self.contender("best", best)
         if default is not None:
             setting = self.bench.space(default.method).default_setting
@@ -121,13 +138,15 @@ class StudyAudit:
         others = contender_figures(self.labels, {str(n): pick for n, pick in picks.items()})
         found = {**others, **{name: audit[name] for name in contenders}}
         self.remembered.keep({key: found[name] for name, key in self._keys.items()})
-        audit["picks"] = others | {str(winner): audit["winner"], str(best.number): audit["best"]}
+        audit["picks"] = others | {str(winner): audit[alone], str(best.number): audit["best"]}
         audit["criteria"] = criteria
         audit["controls"] = self.controls(default, audit.get("default", {}).get("image_auroc"))
-        audit["threshold"] = self.thresholds(chosen)
+        audit["ensemble"] = self.ensemble(members, audit["winner"]["image_auroc"])
+        audit["threshold"] = self.thresholds(chosen, contenders["winner"] if members else None)
         known = self.aurocs[np.isfinite(self.aurocs)]
         audit["trials"] = {
             "winner": winner,
+            **({"single": winner, "members": list(members)} if members else {}),
             "default": None if default is None else default.number,
             "best": best.number,
             "mean_image_auroc": float(known.mean()) if len(known) else None,
@@ -181,14 +200,43 @@ class StudyAudit:
             "candidates": int(pool.candidates.sum()),
         }
 
-    def thresholds(self, entry: Entry) -> dict[str, Any]:
+    def ensemble(self, members: Sequence[int], auroc: float | None) -> dict[str, Any]:
+        """What the packaged ensemble is worth, or one of the best few trials would have been."""
+        pool, packaged = self.pool, bool(members)
+        if not members:
+            goodness = torch.from_numpy(pool.goodness(self.leading.name))
+            able = pool.candidates & np.isfinite(pool.scores).all(1)
+            goodness[torch.from_numpy(~able)] = torch.nan
+            places = top(goodness, USUAL_MEMBERS)
+            members = [pool.numbers[place] for place in places] if len(places) > 1 else []
+            rows = torch.from_numpy(pool.scores[places])
+            joint = {0: ensemble_scores(rows).numpy()} if members else {}
+            auroc = finite(rank_trials(self.labels, joint).get(0, np.nan))
+        rivals = self.aurocs[pool.candidates]
+        return {"packaged": packaged, "members": list(members), **standing(auroc, rivals)}
+
+    def thresholds(self, entry: Entry, joint: Contender | None = None) -> dict[str, Any]:
         """How often the winner's thresholds flag normal and anomalous test images."""
+        rate = self.bench.config.false_positive_rate
+        if joint is not None:
+            held_out = np.array(read_package(self.folder.package).held_out_scores)
+            return threshold_figures(self.labels, joint.scores, held_out, rate)
         kept = self._kept(entry)
         setting = int(kept["setting"])
-        rate = self.bench.config.false_positive_rate
         return threshold_figures(
             self.labels, kept["test"][setting], kept["held_out"][setting], rate
         )
+
+    def joint(self) -> Contender:
+        """Scores and maps of the ensemble that the study packaged."""
+        scores = np.load(self.folder.joint_scores)
+        key = self.remembered.key(self.folder.package / WEIGHTS_FILE, {"method": ENSEMBLE})
+        known = self.remembered.of(key)
+        detector = joint_detector(self.folder)
+        if known is not None or not hasattr(detector, "maps"):
+            return Contender(scores, pixels=known)
+        self._keys["winner"] = key
+        return Contender(scores, functools.partial(maps_of, self.bench, detector, {}))
 
     def contender(
         self, name: str, entry: Entry, setting: int | None = None, *, localise: bool = True

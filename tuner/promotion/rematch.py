@@ -76,7 +76,7 @@ def gather(config: StudyConfig, home: Home, challenger: Package, champion: Packa
     parts = split(prepared, stream_seed(config.seed, SPLIT_STREAM) % 2**32, config.held_out)
     if champion is None:
         return Batch(parts.held_out, parts.test, None)
-    families = (get_method(p.method).families(p.hyperparameters) for p in packages)
+    families = (get_method(m).families(values) for p in packages for m, values in p.trained)
     synthetic = build_synthetic(
         torch.from_numpy(parts.held_out),
         torch.from_numpy(parts.test),
@@ -184,7 +184,7 @@ def _noise(
 
 def _spread(card: Mapping[str, Any], criterion: str) -> float | None:
     """The spread over seeds that a reliability card gives for a criterion, if it gives one."""
-    spread = card.get("seed_spread")
+    spread = card.get("figures", {}).get("seed_spread")
     if isinstance(spread, Mapping):
         spread = spread.get(criterion)
     if isinstance(spread, int | float) and math.isfinite(spread):

@@ -11,10 +11,12 @@ if TYPE_CHECKING:
         Package,
         PackagedDetector,
         PackageError,
+        Trained,
         calibrate,
         load_package,
         read_package,
         save_package,
+        threshold_of,
     )
     from tuner.registry.register import RegisteredVersion, RegistryError, register_winner
     from tuner.registry.threshold import Threshold, find_threshold, quantile_threshold
@@ -27,6 +29,7 @@ _HOMES = {
     "RegisteredVersion": "register",
     "RegistryError": "register",
     "Threshold": "threshold",
+    "Trained": "package",
     "calibrate": "package",
     "export_onnx": "export",
     "find_threshold": "threshold",
@@ -36,6 +39,7 @@ _HOMES = {
     "read_package": "package",
     "register_winner": "register",
     "save_package": "package",
+    "threshold_of": "package",
 }
 
 __all__ = [
@@ -46,6 +50,7 @@ __all__ = [
     "RegisteredVersion",
     "RegistryError",
     "Threshold",
+    "Trained",
     "calibrate",
     "export_onnx",
     "find_threshold",
@@ -55,6 +60,7 @@ __all__ = [
     "read_package",
     "register_winner",
     "save_package",
+    "threshold_of",
 ]
 
 

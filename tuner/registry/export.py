@@ -169,6 +169,9 @@ def _write(packaged: PackagedDetector, target: Path) -> None:
             whole,
             (example,),
             dynamo=True,
+            # Where two members clip the same image, the optimiser gives both bounds one name and
+            # leaves a graph that cannot be loaded; the runtime optimises it when it is loaded.
+            optimize=not package.members,
             opset_version=OPSET,
             dynamic_shapes=({0: torch.export.Dim("batch")},),
             input_names=["images"],

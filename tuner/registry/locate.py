@@ -5,9 +5,13 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from tuner.registry.package import PACKAGE_FILE
+from tuner.registry.versions import Version, by_number, demanded, fetch, speaking_to
 from tuner.study.home import Home
+
+_VERSION = re.compile(r"(.+)@([A-Za-z][\w-]*)|(.+)/(\d+)")
 
 
 @dataclass(frozen=True)
@@ -27,18 +31,31 @@ def locate(model: str, home: Home, uri: str) -> Located:
     """
     if (Path(model) / PACKAGE_FILE).is_file():
         return Located(Path(model), f"package {model}")
-    match = re.fullmatch(r"(.+)@([A-Za-z][\w-]*)|(.+)/(\d+)", model)
-    if match is None:
+    if not names_version(model):
         return _study(model, home)
-    from tuner.registry.versions import by_number, demanded, fetch, speaking_to
-
     with speaking_to(uri) as client:
-        if match[2]:
-            version = demanded(client, match[1], match[2])
-        else:
-            version = by_number(client, match[3], int(match[4]))
+        version = _found(client, model)
         folder = fetch(client, uri, version, home.models)
     return Located(folder, f"{version.name} version {version.number}")
+
+
+def names_version(text: str) -> bool:
+    """Whether a text is `CATEGORY@ALIAS` or `CATEGORY/NUMBER`, which no study is called."""
+    return _VERSION.fullmatch(text) is not None
+
+
+def study_of(version: str, uri: str) -> str:
+    """The study that a registered version comes from. Raises LookupError and RegistryError."""
+    with speaking_to(uri) as client:
+        return _found(client, version).study
+
+
+def _found(client: Any, text: str) -> Version:
+    match = _VERSION.fullmatch(text)
+    assert match is not None
+    if match[2]:
+        return demanded(client, match[1], match[2])
+    return by_number(client, match[3], int(match[4]))
 
 
 def _study(name: str, home: Home) -> Located:

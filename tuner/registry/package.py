@@ -5,25 +5,28 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
 from methods.contract import Detector, Scoring, unit
+from methods.ensemble import ENSEMBLE, member_weights, restore_ensemble
 from methods.hyperparameter import Value
-from methods.onepass import Judged, OnePass, OnePassDetector
+from methods.onepass import Judged, one_pass_of
 from methods.registry import get_method
 from methods.state import move
 from tuner.registry.intake import Images, batches
 from tuner.registry.threshold import Rule, Threshold, find_threshold
 
 FORMAT = 1
+# Of an ensemble: a reader of the first format does not know what to do with members.
+ENSEMBLE_FORMAT = 2
 WEIGHTS_FILE = "detector.safetensors"
 PACKAGE_FILE = "package.json"
 # What was asked of the study, for machines that hold the package but not the study.
@@ -40,11 +43,22 @@ class PackageError(ValueError):
 
 
 @dataclass(frozen=True)
+class Trained:
+    """One trained detector: a trial's number, its method and its settings."""
+
+    trial: int
+    method: str
+    hyperparameters: Mapping[str, Value]
+    scoring: Mapping[str, Value]
+
+
+@dataclass(frozen=True)
 class Package:
     """What is known of a packaged detector beside its weights.
 
     `size` is (height, width) in pixels, `ceiling` the full scale of 16-bit samples. A score above
     `threshold` is an anomaly; `false_positive_rate` is what it was set for on `held_out_scores`.
+    The method of an ensemble is `ensemble`, without settings of its own; `members` have theirs.
     """
 
     method: str
@@ -59,6 +73,13 @@ class Package:
     fingerprint: str
     versions: Mapping[str, str]
     ceiling: int = FULL_SCALE
+    members: tuple[Trained, ...] = ()
+
+    @property
+    def trained(self) -> list[tuple[str, Mapping[str, Value]]]:
+        """Method and hyperparameters of every network in it."""
+        alone = [(self.method, self.hyperparameters)]
+        return [(m.method, m.hyperparameters) for m in self.members] or alone
 
 
 class PackagedDetector:
@@ -130,15 +151,22 @@ def calibrate(
 ) -> tuple[NDArray[np.float64], Threshold]:
     """Scores `[V]` of held-out normals uint8 `[V, 3, H, W]`, and the threshold that they set.
 
-    The threshold is raised by a hair, so that rounding on another machine does not lift the
-    very image it was taken from above it. Raises ValueError as `find_threshold` does.
+    Raises ValueError as `find_threshold` does.
     """
     one_pass = one_pass_of(detector, scoring)
     with torch.inference_mode():
         parts = [one_pass(unit(part))[0] for part in torch.from_numpy(held_out).split(_BATCH)]
     scores = torch.cat(parts).double().numpy()
-    found = find_threshold(scores, false_positive_rate, rule)
-    return scores, replace(found, value=found.value + _HAIR * abs(found.value))
+    return scores, threshold_of(scores, false_positive_rate, rule)
+
+
+def threshold_of(
+    held_out_scores: ArrayLike, false_positive_rate: float, rule: Rule = "quantile"
+) -> Threshold:
+    """The threshold of a package, raised by a hair, so that rounding on another machine does not
+    lift the very image it was taken from above it. Raises ValueError as `find_threshold` does."""
+    found = find_threshold(held_out_scores, false_positive_rate, rule)
+    return replace(found, value=found.value + _HAIR * abs(found.value))
 
 
 def save_package(
@@ -157,10 +185,12 @@ def save_package(
     fingerprint: str,
     versions: Mapping[str, str],
     ceiling: int = FULL_SCALE,
+    members: Sequence[Trained] = (),
 ) -> None:
     """Write `detector.safetensors` and `package.json` into `folder`, replacing earlier ones.
 
-    Raises ValueError for a threshold that is not finite.
+    The weights of an ensemble are those of its members, with what makes their scores one. Raises
+    ValueError for a threshold that is not finite.
     """
     from safetensors.torch import save
 
@@ -170,7 +200,7 @@ def save_package(
     # Tensors that share memory or have gaps cannot be kept as safetensors.
     packed = save({name: w.detach().cpu().contiguous().clone() for name, w in weights.items()})
     content = {
-        "format": FORMAT,
+        "format": ENSEMBLE_FORMAT if members else FORMAT,
         "method": method,
         "hyperparameters": dict(hyperparameters),
         "scoring": dict(scoring),
@@ -185,6 +215,8 @@ def save_package(
         "ceiling": ceiling,
         "weights_sha256": hashlib.sha256(packed).hexdigest(),
     }
+    if members:
+        content["members"] = [asdict(member) for member in members]
     text = json.dumps(content, indent=2, default=_plain)
     folder.mkdir(parents=True, exist_ok=True)
     _replace(folder / WEIGHTS_FILE, packed)
@@ -217,8 +249,7 @@ def load_package(folder: Path, device: str = "auto") -> PackagedDetector:
             f"{folder / WEIGHTS_FILE} is damaged: its checksum is not that of {PACKAGE_FILE}"
         )
     try:
-        weights = load(packed)
-        detector = get_method(package.method).restore(package.hyperparameters, weights)
+        detector = _restored(package, load(packed))
     except (SafetensorError, ValueError, KeyError, RuntimeError) as error:
         made = ", ".join(f"{name} {version}" for name, version in package.versions.items())
         raise PackageError(
@@ -227,18 +258,14 @@ def load_package(folder: Path, device: str = "auto") -> PackagedDetector:
     return PackagedDetector(package, detector, _device(device))
 
 
-def one_pass_of(detector: Detector, scoring: Scoring) -> OnePass:
-    """A detector as one pass; one that cannot be had so is asked for scores and maps apart."""
-    if isinstance(detector, OnePassDetector):
-        return detector.one_pass(scoring)
-
-    def judged(images: Tensor, _: Tensor) -> Judged:
-        scores = detector.scores(images, scoring)
-        if not hasattr(detector, "maps"):
-            return (scores,)
-        return scores, detector.maps(images, scoring)
-
-    return OnePass(nn.Module(), lambda images: images, judged, "the method offers no single pass")
+def _restored(package: Package, weights: Mapping[str, Tensor]) -> Detector:
+    if package.method != ENSEMBLE:
+        return get_method(package.method).restore(package.hyperparameters, weights)
+    detectors = [
+        (get_method(m.method).restore(m.hyperparameters, member_weights(place, weights)), m.scoring)
+        for place, m in enumerate(package.members)
+    ]
+    return restore_ensemble(detectors, weights)
 
 
 def _device(name: str) -> torch.device:
@@ -257,17 +284,23 @@ def _read(folder: Path) -> dict[str, Any]:
     except (OSError, ValueError) as error:
         raise PackageError(f"{folder} holds no package: {error}") from error
     found = content.get("format") if isinstance(content, dict) else None
-    if found != FORMAT:
+    if found not in (FORMAT, ENSEMBLE_FORMAT):
         made = content.get("versions", {}).get("tuner", "?") if isinstance(content, dict) else "?"
         raise PackageError(
             f"{path} has format {found} (made by tuner {made}), but this version of tuner reads "
-            f"format {FORMAT}; load it with the version that made it, or launch its study again"
+            f"formats {FORMAT} and {ENSEMBLE_FORMAT}; load it with the version that made it, or "
+            "launch its study again"
         )
+    content.setdefault("members", [])
     missing = {*Package.__dataclass_fields__, "weights_sha256"} - set(content)
     if missing:
         raise PackageError(f"{path} lacks: {', '.join(sorted(missing))}")
     content["size"] = tuple(content["size"])
     content["held_out_scores"] = tuple(content["held_out_scores"])
+    try:
+        content["members"] = tuple(Trained(**member) for member in content["members"])
+    except TypeError as error:
+        raise PackageError(f"{path} has members that are not whole: {error}") from error
     return dict(content)
 
 

@@ -79,7 +79,7 @@ def audited(
         metrics=METRICS,
         contenders={
             name: [audit[name].get(metric) for metric in METRICS]
-            for name in ("winner", "default", "best")
+            for name in ("winner", "single", "default", "best")
             if name in audit
         },
         defects={

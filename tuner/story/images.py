@@ -13,12 +13,12 @@ from torch import Tensor
 
 from methods.contract import unit
 from tuner.gallery import corrupted_by, stages
+from tuner.packaging import Sight
 from tuner.report.page import Picture, Suspect
 from tuner.report.page.thumbnails import heat_thumbnails, thumbnails
 from tuner.report.pictures import heat_scale
-from tuner.study.home import StudyFolder
 from tuner.study.ledger import Entry
-from tuner.study.workbench import Workbench, restore
+from tuner.study.workbench import Workbench
 
 Array = NDArray[Any]
 
@@ -28,11 +28,10 @@ ENDS, IN_GALLERY = 12, 6
 class Eye:
     """The winner's view of single test images; all its heat maps share one scale."""
 
-    def __init__(self, bench: Workbench, winner: Entry, folder: StudyFolder, scores: Array) -> None:
-        self.bench, self.scores = bench, scores
-        self.order = np.argsort(-scores, kind="stable")
-        self._detector: Any = restore(bench, winner, folder)
-        self._scoring = winner.last["scoring"]
+    def __init__(self, bench: Workbench, sight: Sight) -> None:
+        self.bench, self.scores = bench, sight.scores
+        self.order = np.argsort(-self.scores, kind="stable")
+        self._detector, self._scoring = sight.detector, sight.scoring
         self._scale = (0.0, 1.0)
         if hasattr(self._detector, "maps"):
             ends = np.concatenate((self.order[:ENDS], self.order[::-1][:ENDS]))

@@ -7,15 +7,16 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from tuner.packaging import sight_of
 from tuner.registry.package import Package, read_package
 from tuner.report.page import Figure, Story
 from tuner.story.audited import audited
 from tuner.story.charts import charts_of
 from tuner.story.images import Eye, corruptions
 from tuner.story.rows import criterion_rows, default_of, hyperparameter_rows, trial_row
-from tuner.study.files import TrialFiles
 from tuner.study.home import StudyFolder
 from tuner.study.ledger import Entry
+from tuner.study.selection import Winner
 from tuner.study.workbench import Workbench
 
 MOST, LEAST = 12, 4
@@ -27,14 +28,14 @@ def tell(bench: Workbench, entries: Sequence[Entry], folder: StudyFolder) -> Sto
     them before."""
     summary = json.loads(folder.summary.read_text())
     package = read_package(folder.package)
-    winner = next(e for e in entries if e.number == summary["winner"]["trial"])
+    chosen = Winner.kept(entries, named(summary))
+    winner = chosen.lead
     leading = bench.objectives[0]
     audit = json.loads(folder.audit.read_text()) if folder.audit.is_file() else None
     aurocs = {} if audit is None else audit.get("trials", {}).get("image_auroc", {})
     trials = [trial_row(e, leading.name, aurocs.get(str(e.number))) for e in entries]
-    scores = TrialFiles(folder.trial(winner.number)).own_scores()
-    threshold = package.threshold
-    eye = Eye(bench, winner, folder, scores)
+    sight, threshold = sight_of(bench, chosen, folder), package.threshold
+    scores, eye = sight.scores, Eye(bench, sight)
     above = int((scores > threshold).sum())
     card = summary.get("reliability") or {}
     default = default_of(entries, winner.method)
@@ -42,7 +43,7 @@ def tell(bench: Workbench, entries: Sequence[Entry], folder: StudyFolder) -> Sto
         study=summary["study"],
         category=summary["category"],
         demo=bool(summary["data"]["demo"]),
-        verdict=verdict(winner, default, leading.name, above, len(scores)),
+        verdict=verdict(chosen, default, leading.name, above, len(scores)),
         facts=facts(summary, package, above, len(scores)),
         reliability=str(card.get("verdict", _RELIABILITY)),
         reasons=[str(reason) for reason in card.get("reasons", ())],
@@ -65,10 +66,21 @@ def tell(bench: Workbench, entries: Sequence[Entry], folder: StudyFolder) -> Sto
     )
 
 
-def verdict(winner: Entry, default: Entry | None, criterion: str, above: int, images: int) -> str:
-    named, value = criterion.replace("_", " "), winner.last["criteria"].get(criterion)
+def named(summary: Mapping[str, Any]) -> dict[str, Any]:
+    """The trial of a summary's winner, and the members where it is an ensemble."""
+    winner = summary["winner"]
+    return {"trial": winner["trial"], "members": [m["trial"] for m in winner.get("members", ())]}
+
+
+def verdict(chosen: Winner, default: Entry | None, criterion: str, above: int, images: int) -> str:
+    winner = chosen.lead
+    title, value = criterion.replace("_", " "), winner.last["criteria"].get(criterion)
     text = f"Trial {winner.number} ({winner.method}) was chosen without labels"
-    text += "" if value is None else f", with {named} {value:.4g}"
+    if chosen.members:
+        numbers = ", ".join(map(str, chosen.numbers))
+        text = f"An ensemble of trials {numbers} was chosen without labels; trial {winner.number} "
+        text += f"({winner.method}) leads it"
+    text += "" if value is None else f", with {title} {value:.4g}"
     reference = None if default is None else default.last["criteria"].get(criterion)
     if default is not None and default.number != winner.number and reference is not None:
         text += f"; the defaults have {reference:.4g}"
@@ -79,7 +91,9 @@ def facts(summary: Mapping[str, Any], package: Package, above: int, images: int)
     trials, model = summary["trials"], summary["model"]
     held_out = len(package.held_out_scores)
     return [
-        Figure("model", f"{model['name']} version {model['version']}", model["uri"]),
+        Figure(
+            "model", f"{model['name']} version {model['version']}", _made(package, model["uri"])
+        ),
         Figure(
             "threshold",
             f"{package.threshold:.4g}",
@@ -97,6 +111,10 @@ def facts(summary: Mapping[str, Any], package: Package, above: int, images: int)
         Figure("image size", "{1} x {0} px".format(*package.size)),
         Figure("data", summary["data"]["source"], f"fingerprint {package.fingerprint[:12]}"),
     ]
+
+
+def _made(package: Package, uri: str) -> str:
+    return f"{uri}, an ensemble of {len(package.members)}" if package.members else str(uri)
 
 
 def _duration(seconds: float) -> str:

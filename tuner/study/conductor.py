@@ -19,6 +19,7 @@ from tuner.study.files import Record
 from tuner.study.groups import protected
 from tuner.study.learned import learned_point, offers
 from tuner.study.ledger import Entry, Ledger, Outcome
+from tuner.study.replicates import due, to_repeat, training_seed
 from tuner.study.space import MethodSpace
 from tuner.study.trial import TrialSpec
 
@@ -39,7 +40,8 @@ class Observer(Protocol):
 @dataclass(frozen=True)
 class Terms:
     """What holds for every trial of a study. `blank` is a spec without number, point and folder;
-    `precisions` gives methods a number format of their own."""
+    `precisions` gives methods a number format of their own, `replicates` says how many trials at
+    the end repeat the best ones (None: as many as are usual), `parallel` how many run at once."""
 
     budget: Budget
     objectives: Sequence[Criterion]
@@ -50,6 +52,8 @@ class Terms:
     early_stopping: bool = True
     precisions: Mapping[str, Precision] = field(default_factory=dict)
     depot: Callable[[int], str] = lambda number: ""
+    replicates: int | None = 0
+    parallel: int = 1
 
     @property
     def pareto(self) -> bool:
@@ -150,7 +154,17 @@ class Conductor:
             return self._start(entry)
         if self._terms.budget.exhausted(self.spent()):
             return None
+        self._offer_replicate()
         return self._start(self._ledger.ask(self._terms.random_trials))
+
+    def _offer_replicate(self) -> None:
+        """Where what is left of the budget is for replicates, offer one as the next trial."""
+        entries, terms = self._ledger.entries(), self._terms
+        if not due(terms.budget, self.spent(), entries, terms.replicates, terms.parallel):
+            return
+        best = to_repeat(entries, self.objective)
+        if best is not None and not self._ledger.waiting():
+            self._ledger.enqueue(best.method, best.point, "replicate", origin=best.number)
 
     def report(self, number: int, record: Record) -> bool:
         """Take a trial's record. False tells the engine to stop the trial now."""
@@ -171,7 +185,7 @@ class Conductor:
             self.end(number, "finished")
             return False
         exempt = (
-            entry.kind == "default"
+            entry.kind in ("default", "replicate")
             or protected(entry, self.objective)
             or not self._terms.early_stopping
         )
@@ -256,7 +270,7 @@ class Conductor:
         if not point:
             return
         self._ledger.remember(number, learned=point)
-        if outcome == "finished":
+        if outcome == "finished" and entry.kind != "replicate":
             for offer in offers(entry, entries, self._spaces.values(), self.objective):
                 if not self._ledger.offered(offer.method, number):
                     self._ledger.enqueue(offer.method, offer.point, "learned", origin=number)
@@ -269,6 +283,9 @@ class Conductor:
             folder=self._terms.folder(entry.number),
             depot=self._terms.depot(entry.number),
             after_rung=entry.rung,
+            training_seed=training_seed(self._terms.blank.seed, entry.number)
+            if entry.kind == "replicate"
+            else None,
         )
         self._started[entry.number] = self._clock() - (
             entry.device_seconds / max(self._terms.blank.device_rate, 1e-9)

@@ -8,8 +8,9 @@ import os
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
+from methods.ensemble import FEWEST_MEMBERS, MOST_MEMBERS
 from methods.hyperparameter import Value
 from tuner.study.home import Home
 
@@ -47,6 +48,7 @@ class StudyConfig(BaseModel):
     reduction: int = Field(default=2, ge=2, le=8)
     random_trials: int = Field(default=8, ge=0)
     warm_start: str | None = None
+    replicates: int | None = Field(default=None, ge=0, le=32)
     early_stopping: bool = True
     parallel: int | None = Field(default=None, ge=1)
     workers_per_trial: int = Field(default=1, ge=1)
@@ -59,12 +61,23 @@ class StudyConfig(BaseModel):
     textures: str | None = None
     false_positive_rate: float = Field(default=0.05, gt=0, lt=1)
     threshold: Literal["quantile", "extreme-value"] = "quantile"
+    ensemble: int | None = None
     keep: int = Field(default=3, ge=1)
     export: bool = True
     storage: str | None = None
     storage_path: str | None = None
     tracking_uri: str | None = None
     address: str | None = None
+
+    @field_validator("ensemble")
+    @classmethod
+    def _of_some(cls, size: int | None) -> int | None:
+        if size is not None and not FEWEST_MEMBERS <= size <= MOST_MEMBERS:
+            raise ValueError(
+                f"an ensemble has {FEWEST_MEMBERS} to {MOST_MEMBERS} members; leave it out for a "
+                "single winner"
+            )
+        return size
 
     def shared(self) -> dict[str, Any]:
         """What holds on every machine: without the places that may hold passwords."""

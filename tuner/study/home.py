@@ -42,6 +42,11 @@ class StudyFolder:
         return self.path / "winner"
 
     @property
+    def joint_scores(self) -> Path:
+        """Scores of the unlabelled batch by a winner that is an ensemble."""
+        return self.path / "joint-scores.npy"
+
+    @property
     def warm_start(self) -> Path:
         return self.path / "warm-start.json"
 

@@ -27,8 +27,9 @@ from tuner.study.store import DriverStore
 
 Outcome = Literal["finished", "stopped_early", "failed"]
 # A `sibling` begins a method's defaults from another usual initial value, a `learned` trial is at
-# what another trial learned by gradient, a `warm` one at what did well in another study.
-Kind = Literal["default", "sibling", "random", "search", "learned", "warm"]
+# what another trial learned by gradient, a `warm` one at what did well in another study, and a
+# `replicate` repeats another trial with another seed.
+Kind = Literal["default", "sibling", "random", "search", "learned", "warm", "replicate"]
 
 # Trials that do not wait for the sampler: offered when a study is made.
 _GIVEN = ("default", "sibling", "warm")
@@ -61,11 +62,11 @@ class StudyNotFound(LookupError):
 class Entry:
     """One trial as the ledger holds it.
 
-    `group` names the siblings that it belongs to, `origin` the trial that learned its point,
-    `source` the study and trial that a warm start took it from, `learned` the point that it learned
-    itself. `consensus` says how far it ranks the unlabelled images as the trials before it did (see
-    `tuner.study.consensus`), None where nothing is known. `deaths` counts how often the process of
-    a trial was lost since its last rung.
+    `group` names the siblings that it belongs to, `origin` the trial that learned its point or
+    that it repeats, `source` the study and trial that a warm start took it from, `learned` the
+    point that it learned itself. `consensus` says how far it ranks the unlabelled images as the
+    trials before it did (see `tuner.study.consensus`), None where nothing is known. `deaths` counts
+    how often the process of a trial was lost since its last rung.
     """
 
     number: int
@@ -228,7 +229,8 @@ class Ledger:
     def offered(self, method: str, origin: int) -> bool:
         """Whether what a trial learned was offered to a method already."""
         marks = [trial.user_attrs for trial in self._study.get_trials(deepcopy=False)]
-        return any(m.get("origin") == origin and m.get("method") == method for m in marks)
+        wanted = {"kind": "learned", "origin": origin, "method": method}
+        return any(wanted.items() <= m.items() for m in marks)
 
     def remember(self, number: int, **marks: Any) -> None:
         """Write facts about a running trial."""

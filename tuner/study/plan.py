@@ -16,6 +16,7 @@ from methods.contract import Context, Precision, TrialData, TuningMethod
 from methods.registry import get_method
 from tuner.study.budget import Budget
 from tuner.study.config import StudyConfig
+from tuner.study.replicates import FEWEST_TRIALS, USUAL
 from tuner.study.space import MethodSpace
 from tuner.study.study_level import leading_criterion
 
@@ -84,6 +85,12 @@ def lay_out(config: StudyConfig, machine: Machine) -> Layout:
     if budget.device == "gpu" and not gpus:
         raise ValueError(
             f"budget is {config.budget!r}, but no trial uses a GPU; give trials, wall time or cpuh"
+        )
+    wanted = config.replicates or 0
+    if budget.kind == "trials" and wanted >= budget.amount:
+        raise ValueError(
+            f"replicates is {wanted}, but must be fewer than the {budget}; lower --replicates or "
+            "raise --budget"
         )
     if gpus:
         slots = max(1, int(machine.gpus / gpus) // workers)
@@ -296,6 +303,8 @@ class Plan:
             ("precision", self._each(lambda space: _precise(self.speeds[space.method]))),
             *self._siblings(),
             *([("warm start", f"the best of {config.warm_start} first")] * bool(config.warm_start)),
+            *self._replicates(),
+            *([("winner", f"the best {config.ensemble}, as one model")] * bool(config.ensemble)),
             ("drawn", self._each(lambda space: ", ".join(space.drawn))),
             ("scoring", f"{self._each(_settings)} judged at each rung, none retrained"),
         ]
@@ -323,6 +332,17 @@ class Plan:
             for space in self.spaces
             if space.siblings
         ]
+
+    def _replicates(self) -> list[tuple[str, str]]:
+        """Trials that repeat the best ones."""
+        wanted, budget = self.config.replicates, self.budget
+        if wanted == 0 or (
+            wanted is None and budget.kind == "trials" and budget.amount < FEWEST_TRIALS
+        ):
+            return []
+        condition = "" if wanted or budget.kind == "trials" else f", from {FEWEST_TRIALS} trials on"
+        said = f"the last {wanted or USUAL} repeat the best with another seed{condition}"
+        return [("replicates", said)]
 
     def as_dict(self) -> dict[str, object]:
         trials, seconds = self.expected()

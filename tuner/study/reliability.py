@@ -21,6 +21,7 @@ from methods.criteria.aggregation import oriented, rank_correlations
 from methods.criteria.contract import Criterion
 from tuner.study.judge import finite
 from tuner.study.pool import Pool
+from tuner.study.replicates import families, seed_spread, stability
 
 Array = NDArray[Any]
 Verdict = Literal["trust", "doubtful", "no better than random"]
@@ -39,7 +40,9 @@ class Limits:
     luck of the images alone gives: at 1 there is nothing but luck. `against` and `alike` bound its
     mean rank correlation with the other criteria, `lonely` the winner's with the other trials,
     `beaten` the share of random draws that the winner beats by the other criteria, on average,
-    `shift` the distance of the batch from the training images in their standard deviations.
+    `shift` the distance of the batch from the training images in their standard deviations, `seeds`
+    the winner's gain over the defaults in units of what another seed changes, `stable` the mean
+    Kendall's tau between trainings that differ in their seed alone.
     """
 
     fewest_trials: int = 8
@@ -50,6 +53,8 @@ class Limits:
     lonely: float = 0.2
     beaten: float = 0.5
     shift: float = 3.0
+    seeds: float = 1.0
+    stable: float = 0.2
 
 
 LIMITS = Limits()
@@ -131,10 +136,35 @@ def measure(study: Study) -> dict[str, Any]:
         "over_default": study.arms["criteria"].get(leading, {}).get("over_default"),
         "over_random": study.arms["criteria"].get(leading, {}).get("over_random"),
         "random_beaten_by_others": float(np.mean(beaten)) if beaten else None,
+        **_between_seeds(pool, place, study.arms["criteria"].get(leading, {}), leading),
         "shift": dict(study.shifts),
         "warnings": len(study.warnings),
         "anomaly_share": study.share,
         "collapse_below": study.collapse,
+    }
+
+
+def _between_seeds(
+    pool: Pool, winner: int, gained: Mapping[str, Any], leading: str
+) -> dict[str, Any]:
+    """What replicates say: `seed_spread` of each criterion, the winner's gains over the control
+    arms in units of it, its criterion under every seed, and the mean stability of the ranking."""
+    together = families(pool)
+    spread = seed_spread(pool)
+    stable = stability(pool)[[places[0] for places in together]]
+    own = next((places for places in together if winner in places), [])
+    unit = spread.get(leading)
+
+    def in_spreads(name: str) -> float | None:
+        gain = gained.get(name)
+        return None if gain is None or not unit else gain / unit
+
+    return {
+        "seed_spread": spread,
+        "over_default_in_seeds": in_spreads("over_default"),
+        "over_random_in_seeds": in_spreads("over_random"),
+        "winner_by_seed": [finite(float(pool.criteria[leading][place])) for place in own],
+        "seed_stability": finite(float(np.nanmean(stable))) if np.isfinite(stable).any() else None,
     }
 
 
@@ -248,6 +278,21 @@ def _arms(study: Study, figures: Mapping[str, Any], limits: Limits) -> list[Find
     return found
 
 
+def _seeds(study: Study, figures: Mapping[str, Any], limits: Limits) -> list[Finding]:
+    found, name = [], figures["criterion"]
+    ahead, stable = figures["over_default_in_seeds"], figures["seed_stability"]
+    if ahead is not None and 0 < ahead < limits.seeds:
+        text = (
+            f"another seed alone changes {name} by {figures['seed_spread'][name]:.2g}, and the "
+            f"winner is ahead of the paper's defaults by {ahead:.1f} times that"
+        )
+        found.append((DOUBTFUL, text))
+    if stable is not None and stable < limits.stable:
+        text = "trained with another seed, the best trials rank the images otherwise"
+        found.append((DOUBTFUL, f"{text} (Kendall's tau {stable:.2f})"))
+    return found
+
+
 def _consensus(study: Study, figures: Mapping[str, Any], limits: Limits) -> list[Finding]:
     value = figures["consensus"]
     if value is None or value >= limits.lonely:
@@ -288,5 +333,5 @@ def _collapse(study: Study, figures: Mapping[str, Any], limits: Limits) -> list[
 
 
 _CHECKS: tuple[Callable[[Study, Mapping[str, Any], Limits], list[Finding]], ...] = (
-    _enough, _signal, _agreement, _arms, _consensus, _shift, _warned, _collapse,
+    _enough, _signal, _agreement, _arms, _seeds, _consensus, _shift, _warned, _collapse,
 )  # fmt: skip

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 from methods.criteria.contract import Criterion
+from methods.ensemble import FEWEST_MEMBERS
 from tuner.study.groups import passed_over
 from tuner.study.ledger import Entry
 
@@ -38,8 +41,8 @@ def rank(entries: Sequence[Entry], objective: Criterion) -> list[Entry]:
 
 def select(
     entries: Sequence[Entry], objectives: Sequence[Criterion], front: Sequence[int] = ()
-) -> Entry:
-    """The winner: best by one criterion, or the front's best by the sum of its ranks in each.
+) -> list[Entry]:
+    """Entries, the winner first: by one criterion, or the front's by the sum of ranks in each.
 
     Raises NoWinner.
     """
@@ -49,13 +52,48 @@ def select(
         reason = f"; the first failed trial says: {failed[0].reason}" if failed else ""
         raise NoWinner(f"none of {len(entries)} trials reached a rung{reason}")
     if len(objectives) == 1:
-        return ranked[0][0]
+        return ranked[0]
     behind = frozenset[int]().union(*(passed_over(entries, each) for each in objectives))
     able = [entry for entry in ranked[0] if entry.number not in behind]
     candidates = [entry for entry in able if not front or entry.number in front]
     places = [{entry.number: i for i, entry in enumerate(order)} for order in ranked]
     worst = len(entries)
-    return min(
+    return sorted(
         candidates or able or ranked[0],
         key=lambda e: (sum(place.get(e.number, worst) for place in places), e.number),
     )
+
+
+@dataclass(frozen=True)
+class Winner:
+    """What a study registers: the trial `lead`, or the ensemble of `members`, which it leads."""
+
+    lead: Entry
+    members: tuple[Entry, ...] = ()
+
+    @property
+    def numbers(self) -> list[int]:
+        """Of the members; empty for a single trial."""
+        return [member.number for member in self.members]
+
+    @classmethod
+    def of(
+        cls, ordered: Sequence[Entry], objectives: Sequence[Criterion], size: int | None
+    ) -> Winner:
+        """The first of the ordered entries, or with `size` an ensemble of the first so many.
+
+        Only trials that got as far as the first one take part, and no sibling that stands behind
+        another. A single trial is no ensemble: where there is no second one, it wins alone.
+        """
+        behind = frozenset[int]().union(*(passed_over(ordered, each) for each in objectives))
+        lead = ordered[0]
+        able = [e for e in ordered if e.state == lead.state and e.number not in behind]
+        members = tuple(able[:size]) if size is not None else ()
+        return cls(lead, members if len(members) >= FEWEST_MEMBERS else ())
+
+    @classmethod
+    def kept(cls, entries: Sequence[Entry], registered: Mapping[str, Any]) -> Winner:
+        """The winner that was written down with `trial` and, for an ensemble, `members`."""
+        known = {entry.number: entry for entry in entries}
+        members = tuple(known[number] for number in registered.get("members", ()))
+        return cls(known[registered["trial"]], members)

@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from methods.criteria.aggregation import agreement_weights, borda, rank_shares, robust_pick
+from methods.criteria.aggregation import agreement_weights, borda, rank_shares, robust_pick, top
 from methods.criteria.consensus import CONSENSUS
 from methods.criteria.contract import Criterion
 from methods.criteria.registry import criterion_names, get_criterion
@@ -24,6 +24,7 @@ from tuner.study.config import StudyConfig
 from tuner.study.groups import passed_over
 from tuner.study.ledger import Entry
 from tuner.study.pool import Pool
+from tuner.study.replicates import stability
 from tuner.study.selection import NoWinner
 
 Array = NDArray[Any]
@@ -90,6 +91,12 @@ STUDY_LEVEL: dict[str, StudyLevel] = {
             "ours, after UOMS",
             _robust,
         ),
+        StudyLevel(
+            "seed_stability",
+            "agreement of a trial with itself under another seed",
+            "Kendall's tau-b; UDR's idea",
+            lambda pool, leading: torch.from_numpy(stability(pool)),
+        ),
     )
 }
 
@@ -125,12 +132,12 @@ def study_values(pool: Pool, leading: Criterion) -> dict[str, Array]:
     return found
 
 
-def choose(pool: Pool, name: str, leading: Criterion) -> Entry | None:
-    """The winner by a criterion of the study; None where it applies to no trial.
+def choose(pool: Pool, name: str, leading: Criterion) -> list[Entry]:
+    """Trials by a criterion of the study, the winner first; none where it applies to no trial.
 
     Siblings that a criterion may not choose among stand behind the one that stands for them (see
-    `groups`), if any criterion that takes part may not. Ties go to the earlier trial. Raises
-    NoWinner where no trial was judged.
+    `groups`), if any criterion that takes part may not, and are left out. Ties go to the earlier
+    trial. Raises NoWinner where no trial was judged.
     """
     if not len(pool):
         raise NoWinner("no trial reached a rung")
@@ -138,6 +145,4 @@ def choose(pool: Pool, name: str, leading: Criterion) -> Entry | None:
     counted = pool.declared.values() if "borda" in name else [leading]
     behind = frozenset[int]().union(*(passed_over(pool.entries, each) for each in counted))
     values = np.where([n in behind for n in pool.numbers], np.nan, values)
-    if np.isnan(values).all():
-        return None
-    return pool.entries[int(np.nanargmax(values))]
+    return [pool.entries[place] for place in top(torch.from_numpy(values), len(values))]

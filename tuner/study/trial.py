@@ -51,7 +51,8 @@ class TrialSpec:
     """Everything that tells one trial from another; plain values, so that it travels.
 
     `after_rung` is the last rung that the ledger already holds: an interrupted trial goes on
-    from there. `depot` is where its files outlive the machine, empty for nowhere.
+    from there. `depot` is where its files outlive the machine, empty for nowhere. It is judged
+    with the draws of `seed`, and trained with them too, unless it has a `training_seed`.
     """
 
     number: int
@@ -69,6 +70,7 @@ class TrialSpec:
     default_setting: int = 0
     device_rate: float = 1.0
     depot: str = ""
+    training_seed: int | None = None
 
     def own(self) -> str:
         """What tells this trial from others of its method, as text: short, for it is copied often
@@ -133,7 +135,7 @@ def _conduct(spec: TrialSpec, arrays: StudyArrays, runtime: Runtime) -> Iterator
     yield from (r for r in known if r["rung"] > spec.after_rung)
     data = arrays.trial_data().to(runtime.device)
     context = Context(
-        seed=spec.seed,
+        seed=spec.seed if spec.training_seed is None else spec.training_seed,
         rungs=spec.rungs,
         device=runtime.device,
         precision=spec.precision,
@@ -144,7 +146,7 @@ def _conduct(spec: TrialSpec, arrays: StudyArrays, runtime: Runtime) -> Iterator
         resume=checkpoint["method"] if checkpoint else None,
     )
     method = get_method(spec.method)
-    bench = Bench(spec, arrays, data, context)
+    bench = Bench(spec, arrays, data, dataclasses.replace(context, seed=spec.seed))
     mark = time.perf_counter()
     training = known[-1]["train_seconds"] if known else 0.0
     for progress in method.fit(data, spec.hyperparameters, context):

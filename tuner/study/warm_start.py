@@ -8,14 +8,15 @@ What did well elsewhere is a guess here, and its result teaches the sampler like
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from tuner.study.config import StudyConfig
+from tuner.study.config import STORAGE_VARIABLE, StudyConfig, read_config
 from tuner.study.home import Home
 from tuner.study.jsonfile import write_json
-from tuner.study.ledger import Entry, Ledger, StudyNotFound, WarmPoint
+from tuner.study.ledger import Entry, Ledger, LedgerUnreachable, StudyNotFound, WarmPoint
 from tuner.study.selection import rank
 from tuner.study.space import MethodSpace, same_point
 from tuner.study.study_level import leading_criterion
@@ -36,16 +37,16 @@ def find_warm_points(
     kept = home.study(config.name).warm_start
     if kept.is_file():
         return tuple(WarmPoint(**point) for point in json.loads(kept.read_text()))
-    source = home.study(config.warm_start)
-    if config.warm_start == config.name or not source.config.is_file():
+    theirs = _their_config(config, home)
+    if theirs is None:
         known = ", ".join(name for name in home.study_names() if name != config.name) or "none yet"
         raise ValueError(
             f"warm_start is {config.warm_start!r}, but must be another study under {home.path}; "
             f"there are: {known}"
         )
-    theirs = StudyConfig.read(source.config)
+    url = theirs.storage or os.environ.get(STORAGE_VARIABLE) or home.ledger_url
     try:
-        entries = Ledger.read(theirs.storage or home.ledger_url, theirs.name).entries()
+        entries = Ledger.read(url, theirs.name).entries()
     except StudyNotFound:
         entries = []
     ranked = rank(entries, leading_criterion(theirs))
@@ -58,6 +59,18 @@ def find_warm_points(
             f"its judged trials are of: {tried}"
         )
     return points
+
+
+def _their_config(config: StudyConfig, home: Home) -> StudyConfig | None:
+    """Of the other study; None where there is none, or it is the study itself."""
+    if config.warm_start is None or config.warm_start == config.name:
+        return None
+    try:
+        return read_config(config.warm_start, home)
+    except LedgerUnreachable:
+        raise
+    except ValueError:
+        return None
 
 
 def warm_points(

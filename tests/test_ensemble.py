@@ -1,0 +1,121 @@
+"""A study whose winner is an ensemble, from the search to a champion that another process asks."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import tuner
+from tests.conftest import write_mvtec
+from tests.study.toys import QUALITY, trial
+from tuner.job import launch, resume
+from tuner.registry import read_package
+from tuner.study.config import StudyConfig
+from tuner.study.home import Home
+from tuner.study.selection import Winner, select
+
+ASK = """
+import sys, json, numpy, tuner
+images = numpy.load(sys.argv[1])
+found = tuner.load("part@challenger", device="cpu").predict(images)
+print(json.dumps([found["score"].tolist(), float(found["map"].sum())]))
+"""
+
+
+class Listening:
+    """A voice that keeps warnings."""
+
+    def __init__(self) -> None:
+        self.warnings: list[str] = []
+
+    def warn(self, text: str) -> None:
+        self.warnings.append(text)
+
+    def __getattr__(self, name: str) -> Any:
+        return lambda *arguments: None
+
+
+def config_of(data: Path, **changes: Any) -> StudyConfig:
+    values: dict[str, Any] = {
+        "name": "joint", "category": "part", "data": str(data), "budget": "3", "ensemble": 5,
+        "methods": ("fae", "filter-memory"), "engine": "local", "cpus_per_worker": 1, "rungs": 1,
+        "early_stopping": False, "precision": "float32", "size": (32, 32), "export": False,
+        "pins": {"steps": 4, "fae.width": 4, "fae.batch_size": 4},
+    }  # fmt: skip
+    return StudyConfig(**{**values, **changes})
+
+
+def test_an_ensemble_survives_its_driver_and_judges_alike_everywhere(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    where, voice = Home(home), Listening()
+    config = config_of(write_mvtec(tmp_path / "data"))
+
+    def die(*arguments: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as context:
+        context.setattr("tuner.outcome.pictures", die)
+        with pytest.raises(KeyboardInterrupt):
+            launch(config, where, voice)
+    before = read_package(where.study("joint").package)
+    summary = resume("joint", where, voice)
+    assert read_package(where.study("joint").package) == before
+    assert any("5 was asked for, but 3 trials can be chosen" in t for t in voice.warnings)
+    numbers = [member["trial"] for member in summary["winner"]["members"]]
+    assert len(numbers) == 3 and numbers[0] == summary["winner"]["trial"]
+    assert {member["method"] for member in summary["winner"]["members"]} == set(config.methods)
+    assert [member.trial for member in before.members] == numbers
+
+    audit = summary["audit"]
+    assert audit["trials"]["members"] == numbers == audit["ensemble"]["members"]
+    assert audit["ensemble"]["packaged"] is True
+    assert audit["ensemble"]["image_auroc"] == audit["winner"]["image_auroc"]
+    single = audit["trials"]["image_auroc"][str(numbers[0])]
+    assert (
+        audit["single"]["image_auroc"] == single == audit["picks"][str(numbers[0])]["image_auroc"]
+    )
+    assert all(audit["winner"][name] is not None for name in ("pixel_auroc", "aupro"))
+    again = tuner.audit("joint", home=home)
+    assert again is not None and again["winner"] == audit["winner"]
+
+    images = np.random.default_rng(0).integers(0, 256, (3, 50, 40, 3), dtype=np.uint8)
+    found = tuner.load("joint", home=home, device="cpu").predict(images)
+    np.save(tmp_path / "images.npy", images)
+    done = subprocess.run(
+        [sys.executable, "-c", ASK, str(tmp_path / "images.npy")],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    scores, heat = json.loads(done.stdout.splitlines()[-1])
+    assert scores == found["score"].tolist()
+    assert heat == pytest.approx(float(found["map"].sum()))
+    assert len(set(scores)) == 3 and found["map"].shape == (3, 32, 32)
+
+    assert tuner.promote("part", home=home, force=True, reason="a test").event.after == 1
+    assert "An ensemble of trials" in Path(summary["report"]).read_text()
+
+
+def test_only_trials_that_got_as_far_as_the_first_one_are_members() -> None:
+    entries = [trial(n, {"quality": 1 - 0.1 * n}) for n in range(3)]
+    entries[1] = replace(entries[1], state="stopped_early")
+    ordered = select(entries, [QUALITY])
+    assert [entry.number for entry in ordered] == [0, 2, 1]
+    assert Winner.of(ordered, [QUALITY], 3).numbers == [0, 2]
+    assert Winner.of(ordered, [QUALITY], None) == Winner(entries[0])
+    assert Winner.of(ordered[:1], [QUALITY], 3).numbers == [], "one alone is no ensemble"
+    kept = Winner.kept(entries, {"trial": 0, "members": [0, 2]})
+    assert kept == Winner.of(ordered, [QUALITY], 2)
+    assert Winner.kept(entries, {"trial": 0}) == Winner(entries[0])
+
+
+@pytest.mark.parametrize("size", [1, 0, 33])
+def test_an_ensemble_of_one_is_refused_with_its_bounds(size: int) -> None:
+    with pytest.raises(ValueError, match="2 to 32 members; leave it out for a single winner"):
+        StudyConfig(name="x", category="y", ensemble=size)
