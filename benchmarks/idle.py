@@ -44,6 +44,7 @@ def variables() -> dict[str, str]:
         ),
         # Workers stand back behind everything else otherwise, and wait for the driver.
         "RAY_worker_niceness": "0",
+        "RAY_AUTH_MODE": "disabled",
     }
 
 

@@ -263,3 +263,13 @@ def test_what_cannot_be_kept_stops_the_study_and_fails_no_trial(tmp_path: Path) 
     play(make_conductor(make_ledger(tmp_path, resume=True), "4"), rate)
     assert len(ledger.entries()) == 4
     assert {entry.state for entry in ledger.entries()} <= {"finished", "stopped_early"}
+
+
+def test_what_travels_of_a_trial_makes_the_whole_one_again(tmp_path: Path) -> None:
+    conductor = make_conductor(make_ledger(tmp_path), "2")
+    for _ in range(2):
+        spec = conductor.next()
+        assert spec is not None
+        assert conductor.templates["toy"].become(spec.own()) == spec
+        # Settings are many and the same for all: they travel once.
+        assert "pooling" not in spec.own()
