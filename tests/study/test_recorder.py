@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +44,7 @@ def test_what_a_killed_driver_did_not_write_is_written_from_the_ledger(tmp_path:
     entries = ledger.entries()
     # One trial whole, one of which only a rung was written, one of which nothing was.
     first.settle(entries[:1], params)
-    first.started(entries[1], blank(number=1, method="toy"))
+    first.started(replace(entries[1], records=()), blank(number=1, method="toy"))
     first.reported(entries[1], entries[1].records[0])
     first.tracker.flush(force=True)
     assert rungs(of_trial(client, 1)) == [1]
