@@ -72,6 +72,17 @@ def test_a_resumed_trial_gets_the_rungs_that_went_down_with_its_driver(tmp_path:
     assert rungs(of_trial(client, 1)) == [1, 2, 3, 4]
 
 
+def test_a_trial_that_only_had_to_be_closed_is_written_whole(tmp_path: Path) -> None:
+    client, ledger = FakeClient(), ended(tmp_path)
+    entry = ledger.entries()[0]
+    recorder_of(client).started(replace(entry, records=()), blank(number=0, method="toy"))
+    again = recorder_of(client)
+    again.ended(entry)
+    again.settle(ledger.entries(), params)
+    assert rungs(of_trial(client, 0)) == [1, 2, 3, 4]
+    assert of_trial(client, 0)["status"] == "FINISHED"
+
+
 def test_a_look_at_a_run_that_has_ended_leaves_it_ended(tmp_path: Path) -> None:
     client, ledger = FakeClient(), ended(tmp_path)
     recorder_of(client).settle(ledger.entries(), params)
