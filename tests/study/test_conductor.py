@@ -232,12 +232,12 @@ def test_a_trial_whose_process_was_lost_goes_on_from_its_last_rung(tmp_path: Pat
 def test_a_trial_that_is_lost_again_and_again_at_one_rung_has_failed(tmp_path: Path) -> None:
     ledger = make_ledger(tmp_path)
     conductor = make_conductor(ledger, "2")
+    assert conductor.next() is not None
     for rung in (1, 2):
         for _ in range(2):
-            spec = conductor.next()
-            assert spec is not None and spec.number == 0
             conductor.lost(0, "the process of the trial died")
-        conductor.next()
+            again = conductor.next()
+            assert again is not None and again.number == 0
         conductor.report(0, record(0, rung, 0.5))
     for _ in range(3):
         conductor.lost(0, "the process of the trial died")

@@ -7,6 +7,7 @@ successive halving does), and a resumed study starts a new Tune experiment from 
 from __future__ import annotations
 
 import json
+import logging
 import math
 import os
 import shutil
@@ -150,6 +151,8 @@ def start(resources: Resources) -> None:
     os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     options: dict[str, Any] = {"logging_level": "error", "log_to_driver": False}
+    # A trace for each process that is lost; the ledger and the screen say it in a line.
+    logging.getLogger("ray.tune.execution.tune_controller").setLevel(logging.CRITICAL)
     if resources.address:
         _attach(resources.address, options)
         return
