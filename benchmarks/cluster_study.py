@@ -7,8 +7,8 @@ as S3, PostgreSQL, and an MLflow server with basic authentication on both. The s
 `tuner submit --ray-address`; its data, its trials' files and its artifacts are in S3, its ledger is
 in PostgreSQL. Where this process may mount, each node's working folder is a disk of its own. Once
 a third of the trials has ended, every process of a node that trains is killed. Wanted: 20 trials in
-the ledger and as many runs in MLflow, none twice, none without an end, no rung recorded twice, and
-a registered challenger.
+the ledger and as many runs in MLflow, none twice, failed or without an end, no rung recorded twice,
+and a registered challenger.
 """
 
 from __future__ import annotations
@@ -160,7 +160,7 @@ def kept(found: dict[str, Any]) -> bool:
     )  # fmt: skip
     return (
         found["trials"] == found["runs_of_trials"] == TRIALS
-        and "running" not in found["by_state"]
+        and not {"running", "failed"} & set(found["by_state"])
         and not any(found[name] for name in nothing)
     )
 
