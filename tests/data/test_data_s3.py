@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from moto.server import ThreadedMotoServer
 
+from tests.faltering import Faltering
 from tuner.data import DataError, check, open_source, prepare
 from tuner.data.labels import load_labels
 from tuner.data.s3 import BucketTree
@@ -143,6 +144,21 @@ def test_a_store_that_refuses(monkeypatch: pytest.MonkeyPatch) -> None:
     server.shutdown()
     server.server_close()
     assert "refuses access (AccessDenied); check AWS_ACCESS_KEY_ID" in said
+
+
+def test_a_store_that_answers_503_and_then_well(
+    store: Any, server: str, mvtec: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    local = prepare(str(mvtec), "nut", (16, 16), tmp_path / "c")
+    faltering = Faltering(int(server.rsplit(":", 1)[1]))
+    threading.Thread(target=faltering.serve_forever, daemon=True).start()
+    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{faltering.server_port}")
+    faltering.refusals = 3
+    remote = prepare("s3://parts/sets/one", "nut", (16, 16), tmp_path / "c")
+    faltering.shutdown()
+    faltering.server_close()
+    assert faltering.refused == 3
+    assert remote.fingerprint == local.fingerprint
 
 
 def test_missing_credentials_and_bad_settings(

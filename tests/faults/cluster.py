@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import os
 import random
+import shutil
 import signal
+import socket
 import subprocess
 import sys
-import time
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +20,7 @@ from typing import Any
 
 import psutil
 
+from tests.faults.drivers import wait_for
 from tests.faults.servers import free_port
 
 RAY = str(Path(sys.executable).parent / "ray")
@@ -37,8 +39,10 @@ QUICK = {
 
 
 def ip(*words: str) -> bool:
-    done = subprocess.run(["ip", *words], capture_output=True, check=False)
-    return done.returncode == 0
+    """Whether the system's tool for networks is there and did as told."""
+    if shutil.which("ip") is None:
+        return False
+    return subprocess.run(["ip", *words], capture_output=True, check=False).returncode == 0
 
 
 @dataclass
@@ -110,6 +114,12 @@ class Cluster:
             f"--temp-dir={self.folder}",
         )  # fmt: skip
 
+        wait_for(self._listens)
+
+    def _listens(self) -> bool:
+        with socket.socket() as probe:
+            return probe.connect_ex((self._at(1), self.port)) == 0
+
     @property
     def address(self) -> str:
         return f"{self._at(1)}:{self.port}"
@@ -131,7 +141,7 @@ class Cluster:
                 ip("-n", space, *words)
         process = self._ray(
             prefix, f"--address={self.address}", "--num-cpus=1",
-            f"--node-ip-address={self._at(number)}",
+            f"--node-ip-address={self._at(number)}", f"--temp-dir={self.folder}{number}",
         )  # fmt: skip
         self.nodes.append(Node(process, wire))
         return self.nodes[-1]
@@ -160,7 +170,6 @@ class Cluster:
             for number in range(2, len(self.nodes) + 2):
                 ip("netns", "del", f"t{self._mark}n{number}")
             ip("link", "del", f"tb{self._mark}")
-        time.sleep(0)
 
 
 def _words(process: psutil.Process) -> list[str]:

@@ -133,6 +133,8 @@ def _in_process(
     with Path(output).open("w") as file:
         for stream in (1, 2):
             os.dup2(file.fileno(), stream)
+    # Where a server is not asked, MLflow keeps files beside whoever calls it.
+    os.chdir(Path(output).parent)
     os.environ.clear()
     os.environ.update(environment)
     for place, value in changes.items():

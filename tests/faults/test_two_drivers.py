@@ -9,7 +9,7 @@ import sqlite3
 import time
 from pathlib import Path
 
-from tests.faults.drivers import ONE, SLOW, Garage, finished, in_the_middle, wait_for
+from tests.faults.drivers import ONE, SLOW, Garage, entries_of, finished, in_the_middle, wait_for
 from tests.faults.invariants import Watched, assert_whole
 from tuner.study.lease import Lease
 
@@ -43,14 +43,15 @@ def test_a_second_driver_stays_out_until_the_first_is_silent(
     homes = [tmp_path / name for name in ("one", "two", "three")]
     (tmp_path / "depot").mkdir()
     asked = [
-        "--resume", "--name", "twice", "--budget", "4", *ONE, *SLOW,
+        "--resume", "--name", "twice", *ONE, *SLOW,
         "--storage", ledger, "--tracking-uri", tracking, "--storage-path", str(tmp_path / "depot"),
     ]  # fmt: skip
     with Watched(*homes):
-        first = garage.launch(homes[0], *asked, changes=IMPATIENT)
+        # As long as it takes the others to come.
+        first = garage.launch(homes[0], *asked, "--budget", "500", changes=IMPATIENT)
         wait_for(lambda: in_the_middle(ledger, "twice", 1), first)
         # What is sent twice is refused while the first one lives, and spoils nothing.
-        second = garage.launch(homes[1], *asked, changes=IMPATIENT)
+        second = garage.launch(homes[1], *asked, "--budget", "4", changes=IMPATIENT)
         assert second.end() == 130, second.said()
         assert f"the study twice is being run by process {first.pid}" in second.said()
         assert "tuner status twice" in second.said()
@@ -58,10 +59,11 @@ def test_a_second_driver_stays_out_until_the_first_is_silent(
         before = finished(ledger, "twice")
         wait_for(lambda: silent(ledger, "twice"))
         # Silent for too long: taken over from, though its process is there still.
-        third = garage.launch(homes[2], *asked, changes=IMPATIENT)
+        trials = len(entries_of(ledger, "twice")) + 1
+        third = garage.launch(homes[2], *asked, "--budget", str(trials), changes=IMPATIENT)
         assert third.end() == 0, third.said()
-        assert_whole(ledger, tracking, "twice", trials=4, before=before)
+        assert_whole(ledger, tracking, "twice", trials=trials, before=before)
         os.kill(first.pid, signal.SIGCONT)
         assert first.end() == 130, first.said()
         assert "another driver has taken it over" in first.said()
-        assert_whole(ledger, tracking, "twice", trials=4, before=before)
+        assert_whole(ledger, tracking, "twice", trials=trials, before=before)

@@ -232,12 +232,12 @@ def test_a_trial_whose_process_was_lost_goes_on_from_its_last_rung(tmp_path: Pat
 def test_a_trial_that_is_lost_again_and_again_at_one_rung_has_failed(tmp_path: Path) -> None:
     ledger = make_ledger(tmp_path)
     conductor = make_conductor(ledger, "2")
+    assert conductor.next() is not None
     for rung in (1, 2):
         for _ in range(2):
-            spec = conductor.next()
-            assert spec is not None and spec.number == 0
             conductor.lost(0, "the process of the trial died")
-        conductor.next()
+            again = conductor.next()
+            assert again is not None and again.number == 0
         conductor.report(0, record(0, rung, 0.5))
     for _ in range(3):
         conductor.lost(0, "the process of the trial died")
@@ -263,3 +263,13 @@ def test_what_cannot_be_kept_stops_the_study_and_fails_no_trial(tmp_path: Path) 
     play(make_conductor(make_ledger(tmp_path, resume=True), "4"), rate)
     assert len(ledger.entries()) == 4
     assert {entry.state for entry in ledger.entries()} <= {"finished", "stopped_early"}
+
+
+def test_what_travels_of_a_trial_makes_the_whole_one_again(tmp_path: Path) -> None:
+    conductor = make_conductor(make_ledger(tmp_path), "2")
+    for _ in range(2):
+        spec = conductor.next()
+        assert spec is not None
+        assert conductor.templates["toy"].become(spec.own()) == spec
+        # Settings are many and the same for all: they travel once.
+        assert "pooling" not in spec.own()

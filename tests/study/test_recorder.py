@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +44,7 @@ def test_what_a_killed_driver_did_not_write_is_written_from_the_ledger(tmp_path:
     entries = ledger.entries()
     # One trial whole, one of which only a rung was written, one of which nothing was.
     first.settle(entries[:1], params)
-    first.started(entries[1], blank(number=1, method="toy"))
+    first.started(replace(entries[1], records=()), blank(number=1, method="toy"))
     first.reported(entries[1], entries[1].records[0])
     first.tracker.flush(force=True)
     assert rungs(of_trial(client, 1)) == [1]
@@ -69,6 +70,17 @@ def test_a_resumed_trial_gets_the_rungs_that_went_down_with_its_driver(tmp_path:
     again.started(entry, blank(number=1, method="toy"))
     again.tracker.flush(force=True)
     assert rungs(of_trial(client, 1)) == [1, 2, 3, 4]
+
+
+def test_a_trial_that_only_had_to_be_closed_is_written_whole(tmp_path: Path) -> None:
+    client, ledger = FakeClient(), ended(tmp_path)
+    entry = ledger.entries()[0]
+    recorder_of(client).started(replace(entry, records=()), blank(number=0, method="toy"))
+    again = recorder_of(client)
+    again.ended(entry)
+    again.settle(ledger.entries(), params)
+    assert rungs(of_trial(client, 0)) == [1, 2, 3, 4]
+    assert of_trial(client, 0)["status"] == "FINISHED"
 
 
 def test_a_look_at_a_run_that_has_ended_leaves_it_ended(tmp_path: Path) -> None:

@@ -63,17 +63,24 @@ class LineView(_Standing):
 
     def started(self, entry: Entry, spec: TrialSpec) -> None:
         self.running[entry.number] = (entry, time.monotonic())
+        if entry.deaths:
+            self._print(
+                f"trial {entry.number:<3d} lost its process, goes on from rung {entry.rung}"
+            )
 
     def reported(self, entry: Entry, record: Record) -> None: ...
 
     def ended(self, entry: Entry) -> None:
         self.running.pop(entry.number, None)
         self.done[entry.number] = entry
-        minutes, seconds = divmod(int(time.monotonic() - self._began), 60)
-        self.console.print(f"{minutes:3d}:{seconds:02d}  {self._line(entry)}", soft_wrap=True)
+        self._print(self._line(entry))
         if entry.state == "finished":
             for warning in entry.warnings:
                 self.console.print(f"        [yellow]warning[/yellow] {warning}", soft_wrap=True)
+
+    def _print(self, text: str) -> None:
+        minutes, seconds = divmod(int(time.monotonic() - self._began), 60)
+        self.console.print(f"{minutes:3d}:{seconds:02d}  {text}", soft_wrap=True)
 
     def _line(self, entry: Entry) -> str:
         text = f"trial {entry.number:<3d} {entry.kind:<7s} {entry.state.replace('_', ' '):<14s}"

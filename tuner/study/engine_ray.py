@@ -7,6 +7,7 @@ successive halving does), and a resumed study starts a new Tune experiment from 
 from __future__ import annotations
 
 import json
+import logging
 import math
 import os
 import shutil
@@ -29,8 +30,12 @@ from tuner.study.worker import run_in_process, run_in_workers
 
 WAITING = 0.01
 
-# How Ray says that a process, or the machine under it, is gone.
-DEATHS = ("died unexpectedly", "ActorDied", "ActorUnavailable", "NodeDied", "node has died")
+# How Ray says that a process, or the machine under it, is gone or cannot be reached. Tune writes
+# down the words of an error, seldom its name.
+DEATHS = (
+    "died unexpectedly", "local raylet died", "node has died", "is unavailable: ",
+    "ActorDied", "ActorUnavailable", "NodeDied",
+)  # fmt: skip
 UNKEPT = f"{Unkept.__name__}: "
 
 
@@ -111,7 +116,7 @@ class LedgerScheduler(FIFOScheduler):
         text = error_of(trial)
         if UNKEPT in text:
             conductor.halt(number, reason_of(text))
-        elif any(word in text for word in DEATHS) and "OutOfMemory" not in text:
+        elif lost_process(text) and "OutOfMemory" not in text:
             conductor.lost(number, reason_of(text))
         else:
             conductor.end(number, "failed", reason_of(text))
@@ -130,13 +135,18 @@ def error_of(trial: Any) -> str:
     return written.read_text() if written is not None and written.is_file() else ""
 
 
+def lost_process(text: str) -> bool:
+    """Whether the process of a trial is gone, as opposed to an error of the trial's own."""
+    return any(word in text for word in DEATHS)
+
+
 def reason_of(text: str) -> str:
     """Why Ray says that a trial failed, in one line."""
     if "OutOfMemory" in text:
         return "out of memory: the process of the trial was killed"
     if UNKEPT in text:
         return text.partition(UNKEPT)[2].splitlines()[0]
-    if any(word in text for word in DEATHS):
+    if lost_process(text):
         return "the process of the trial died"
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     return lines[-1][:500] if lines else "the engine gave no reason"
@@ -150,6 +160,8 @@ def start(resources: Resources) -> None:
     os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     options: dict[str, Any] = {"logging_level": "error", "log_to_driver": False}
+    # A trace for each process that is lost; the ledger and the screen say it in a line.
+    logging.getLogger("ray.tune.execution.tune_controller").setLevel(logging.CRITICAL)
     if resources.address:
         _attach(resources.address, options)
         return

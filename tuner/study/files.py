@@ -81,7 +81,7 @@ class TrialFiles:
         self._replace("scores.npz", lambda p: np.savez(p, **kept))
         lines = {line["rung"]: json.dumps(line) + "\n" for line in [*known, record]}
         self._replace("rungs.jsonl", lambda p: p.write_text("".join(lines.values())))
-        self._replace("checkpoint.pt", lambda p: torch.save(dict(state), p))
+        self._replace("checkpoint.pt", lambda p: _save(dict(state), p))
         if self.depot:
             with self._explained():
                 Depot(self.depot).put(self.path, int(record["rung"]), RESUMED)
@@ -137,9 +137,23 @@ class TrialFiles:
         except DepotError as error:
             raise Unkept(f"{error}; check that the store is there and has room") from None
         except (OSError, RuntimeError, SafetensorError) as error:
-            # Each library has its own words for a full disk.
-            reason = getattr(error, "strerror", None) or (str(error).splitlines() or [""])[0][:200]
             raise Unkept(
-                f"the files of trials cannot be written to {self.path} ({reason}); make room there "
-                f"(see: df {self.path}), or check its rights"
+                f"the files of trials cannot be written to {self.path} ({_reason(error)}); make "
+                f"room there (see: df {self.path}), or check its rights"
             ) from None
+
+
+def _save(state: dict[str, Any], path: Path) -> None:
+    # Given a path, the library writes by itself, and its errors do not say that the disk is full.
+    with path.open("wb") as file:
+        torch.save(state, file)
+
+
+def _reason(error: BaseException) -> str:
+    """The system's own words where they are among the causes; libraries have others."""
+    found: BaseException | None = error
+    while found is not None:
+        if isinstance(found, OSError) and found.strerror:
+            return found.strerror
+        found = found.__cause__ or found.__context__
+    return (str(error).splitlines() or [type(error).__name__])[0][:200]

@@ -83,7 +83,11 @@ class Recorder:
         self.tracker.log_rung(run, record["rung"], metrics_of(record))
 
     def ended(self, entry: Entry) -> None:
-        run = self.run_of(entry.number)
+        if entry.number not in self._runs:
+            # An earlier driver began it, and died between its last rung and its end: `settle`
+            # writes all that is missing.
+            return
+        run = self._runs[entry.number]
         scoring = {f"scoring.{k}": str(v) for k, v in entry.last.get("scoring", {}).items()}
         reason = entry.reason or entry.state.replace("_", " ")
         tags = {"tuner.outcome": entry.state, "tuner.reason": reason, **scoring}
