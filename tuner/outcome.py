@@ -25,6 +25,7 @@ from tuner.study.ledger import Entry, Ledger
 from tuner.study.pool import Pool, values_at
 from tuner.study.recorder import Recorder
 from tuner.study.reliability import Study, assess
+from tuner.study.replicates import trained_with
 from tuner.study.selection import Winner, rank
 from tuner.study.shift import shifts
 from tuner.study.study_level import study_values
@@ -178,7 +179,7 @@ def tracked(job: Job, ledger: Ledger, recorder: Recorder) -> None:
         ledger.entries(),
         lambda entry: {
             **bench.space(entry.method).complete(entry.point),
-            "seed": job.config.seed,
+            "seed": trained_with(job.config.seed, entry),
         },
     )
 

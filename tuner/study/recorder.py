@@ -33,7 +33,8 @@ class Recorder:
     def started(self, entry: Entry, spec: TrialSpec) -> None:
         # What this recorder was told of before is written, or waits to be.
         earlier = entry.number not in self._runs and entry.records
-        self._begin(entry, {**spec.hyperparameters, "seed": spec.seed})
+        seed = spec.seed if spec.training_seed is None else spec.training_seed
+        self._begin(entry, {**spec.hyperparameters, "seed": seed})
         if earlier:
             self._fill(entry)
 

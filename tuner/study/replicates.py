@@ -36,6 +36,11 @@ def training_seed(seed: int, number: int) -> int:
     return stream_seed(seed, REPLICATE_STREAM, number) % 2**31
 
 
+def trained_with(seed: int, entry: Entry) -> int:
+    """The seed that a trial of a study with `seed` is trained with."""
+    return training_seed(seed, entry.number) if entry.kind == "replicate" else seed
+
+
 def due(
     budget: Budget, spent: Spent, entries: Sequence[Entry], wanted: int | None, parallel: int
 ) -> bool:
