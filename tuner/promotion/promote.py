@@ -226,7 +226,9 @@ def _measure(
             _export_of(folder, challenger, batch),
         )
     except (ValueError, OSError) as error:
-        return _Measured(why_not=f"cannot be judged here: {error}")
+        return _Measured(
+            why_not=f"cannot be judged here: {error}; promote where its images can be read"
+        )
 
 
 def _config(study: str, home: Home, folder: Path) -> StudyConfig:
