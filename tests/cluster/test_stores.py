@@ -69,7 +69,7 @@ def bucket(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
         str(WEED), "server", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", f"-dir={tmp_path}", "-filer",
         "-s3", f"-s3.port={s3}", f"-s3.config={tmp_path / 's3.json'}", f"-master.port={master}",
         f"-volume.port={volume}", f"-filer.port={filer}", "-volume.max=50",
-        "-master.volumeSizeLimitMB=64",
+        "-master.volumeSizeLimitMB=64", "-s3.port.lance=0", "-s3.port.iceberg=0",
     ]  # fmt: skip
     with (tmp_path / "weed.log").open("w") as log:
         server = subprocess.Popen(command, stdout=log, stderr=log)
@@ -79,7 +79,7 @@ def bucket(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
     monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{s3}")
     try:
-        wait_until_it_stores(f"http://127.0.0.1:{master}/dir/assign")
+        wait_until_it_stores(f"http://127.0.0.1:{master}/dir/assign", s3)
         boto3.client("s3").create_bucket(Bucket="runs")
         yield "s3://runs/studies"
     finally:
@@ -87,12 +87,14 @@ def bucket(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
         server.wait()
 
 
-def wait_until_it_stores(url: str) -> None:
+def wait_until_it_stores(url: str, s3: int) -> None:
     end = time.monotonic() + 60
     while True:
         try:
             with urllib.request.urlopen(url, timeout=5) as reply:
                 if "fid" in json.load(reply):
+                    # The master may answer before the gateway does.
+                    socket.create_connection(("127.0.0.1", s3), timeout=5).close()
                     return
         except OSError:
             pass
