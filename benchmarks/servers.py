@@ -80,7 +80,7 @@ def seaweed(folder: Path) -> Iterator[dict[str, str]]:
         str(BIN / "weed"), "server", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", f"-dir={folder}",
         "-filer", "-s3", f"-s3.port={s3}", f"-s3.config={folder / 's3.json'}",
         f"-master.port={master}", f"-volume.port={volume}", f"-filer.port={filer}",
-        "-volume.max=50", "-master.volumeSizeLimitMB=64",
+        "-volume.max=50", "-master.volumeSizeLimitMB=64", "-s3.port.lance=0", "-s3.port.iceberg=0",
     ]  # fmt: skip
     variables = {
         "AWS_ACCESS_KEY_ID": keys["accessKey"],

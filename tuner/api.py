@@ -1,7 +1,7 @@
 """What `import tuner` offers, and what the commands call. Everything heavy is imported on use.
 
 State lies under `home`: a folder, by default `$TUNER_HOME` or `./tuner-runs`. `tracking_uri` is
-MLflow's store and registry, by default the SQLite one in that folder.
+MLflow's store and registry, by default `$TUNER_TRACKING_URI` or the SQLite one in that folder.
 """
 
 from __future__ import annotations
@@ -215,7 +215,10 @@ def home_at(home: Place | None) -> Home:
 
 
 def registry_at(home: Home, tracking_uri: str | None) -> str:
-    """MLflow's registry."""
+    """MLflow's registry: as given, or `$TUNER_TRACKING_URI`, or the one of `home`."""
+    import os
+
+    from tuner.study.config import TRACKING_VARIABLE
     from tuner.tracking.store import default_uri
 
-    return tracking_uri or default_uri(home.path)
+    return tracking_uri or os.environ.get(TRACKING_VARIABLE) or default_uri(home.path)

@@ -32,7 +32,7 @@ from tuner.study.study_level import STUDY_LEVEL, choose
 from tuner.study.trial import TrialSpec
 from tuner.study.warm_start import keep_warm_points
 from tuner.study.workbench import Workbench, set_up
-from tuner.tracking import Tracker, default_artifacts, default_uri
+from tuner.tracking import Tracker, artifacts_of, default_uri
 
 
 class Interrupted(RuntimeError):
@@ -80,11 +80,7 @@ def ledger_url(config: StudyConfig, home: Home) -> str:
 
 
 def tracking_uri(config: StudyConfig, home: Home) -> str:
-    return _given_tracking(config) or default_uri(home.path)
-
-
-def _given_tracking(config: StudyConfig) -> str | None:
-    return config.tracking_uri or os.environ.get(TRACKING_VARIABLE)
+    return config.tracking_uri or os.environ.get(TRACKING_VARIABLE) or default_uri(home.path)
 
 
 def check_durable(config: StudyConfig, home: Home) -> None:
@@ -225,13 +221,8 @@ class Job:
         try:
             with FileLock(self.folder.lock, timeout=2), lease:
                 ledger = self._open_ledger(resume, lease)
-                tracker = Tracker(
-                    tracking_uri(self.config, self.home),
-                    None
-                    if _given_tracking(self.config)
-                    else str(default_artifacts(self.home.path)),
-                    spool=self.folder.spool,
-                )
+                uri = tracking_uri(self.config, self.home)
+                tracker = Tracker(uri, artifacts_of(uri), spool=self.folder.spool)
                 parent = tracker.start_study(self.config.name, self._tags(), self._parameters())
                 recorder = Recorder(tracker, parent)
                 collector = Collector(self._files)

@@ -51,7 +51,7 @@ def conclude(job: Job, ledger: Ledger, chosen: Winner, recorder: Recorder) -> di
     again and registers nothing twice.
     """
     from tuner.evaluation.study import audit_study
-    from tuner.registry import export_onnx, register_winner
+    from tuner.registry import export_onnx
     from tuner.registry.package import STUDY_FILE
 
     folder, bench, config = job.folder, job.workbench, job.config
@@ -82,33 +82,7 @@ def conclude(job: Job, ledger: Ledger, chosen: Winner, recorder: Recorder) -> di
         "tuner.reliability_reasons": "; ".join(card["reasons"]),
     }
     tracker.tag(run, trusted)
-    named = {"trial": winner.number, **({"members": members} if members else {})}
-    registered = ledger.notes().get("registered")
-    if registered is None or any(registered.get(key) != named.get(key) for key in _NAMES):
-        made = {"tuner.members": ",".join(map(str, members))} if members else {}
-        version = register_winner(
-            tracker,
-            run,
-            folder.package,
-            config.category,
-            {"tuner.study": config.name, "tuner.trial": str(winner.number), **made, **trusted},
-        )
-        registered = {
-            "name": version.name,
-            "version": version.version,
-            "alias": version.alias,
-            "uri": version.uri,
-            **named,
-        }
-        ledger.note(registered=registered)
-        tracker.log_artifacts(run, folder.pictures, "pictures")
-        for entry in rank(ledger.entries(), bench.objectives[0])[: config.keep]:
-            kept = folder.path / "best" / f"{entry.number:04d}"
-            package(bench, entry, kept, folder)
-            tracker.log_artifacts(recorder.run_of(entry.number), kept, "detector")
-            drawn = folder.trial(entry.number) / "pictures"
-            if strip(bench, entry, drawn):
-                tracker.log_artifacts(recorder.run_of(entry.number), drawn, "pictures")
+    registered = _registered(job, ledger, chosen, recorder, trusted)
     tidy(ledger, folder)
     entries = ledger.entries()
     audit = audit_study(bench, ledger, folder, winner.number, members)
@@ -167,6 +141,47 @@ def conclude(job: Job, ledger: Ledger, chosen: Winner, recorder: Recorder) -> di
     tracker.log_artifacts(parent, folder.report.parent, "report")
     summary["tracking_pending"] = tracker.close()
     return summary
+
+
+def _registered(
+    job: Job, ledger: Ledger, chosen: Winner, recorder: Recorder, trusted: Mapping[str, str]
+) -> dict[str, Any]:
+    """The winner's version in the registry, made where there is none yet, with the detectors and
+    pictures of the best trials beside it."""
+    from tuner.registry import register_winner
+
+    folder, bench, config, tracker = job.folder, job.workbench, job.config, recorder.tracker
+    number, members = chosen.lead.number, chosen.numbers
+    named = {"trial": number, **({"members": members} if members else {})}
+    known: dict[str, Any] | None = ledger.notes().get("registered")
+    if known is not None and all(known.get(key) == named.get(key) for key in _NAMES):
+        return known
+    made = {"tuner.members": ",".join(map(str, members))} if members else {}
+    run = recorder.run_of(number)
+    version = register_winner(
+        tracker,
+        run,
+        folder.package,
+        config.category,
+        {"tuner.study": config.name, "tuner.trial": str(number), **made, **trusted},
+    )
+    registered = {
+        "name": version.name,
+        "version": version.version,
+        "alias": version.alias,
+        "uri": version.uri,
+        **named,
+    }
+    ledger.note(registered=registered)
+    tracker.log_artifacts(run, folder.pictures, "pictures")
+    for entry in rank(ledger.entries(), bench.objectives[0])[: config.keep]:
+        kept = folder.path / "best" / f"{entry.number:04d}"
+        package(bench, entry, kept, folder)
+        tracker.log_artifacts(recorder.run_of(entry.number), kept, "detector")
+        drawn = folder.trial(entry.number) / "pictures"
+        if strip(bench, entry, drawn):
+            tracker.log_artifacts(recorder.run_of(entry.number), drawn, "pictures")
+    return registered
 
 
 def tracked(job: Job, ledger: Ledger, recorder: Recorder) -> None:

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import csv
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import boto3
 import pytest
 from sqlalchemy import create_engine, make_url, text
+from typer.testing import CliRunner
 
+from tests.registry.conftest import write_toy
+from tests.registry.test_package import pictures, png
 from tests.study.toys import SPACE
+from tuner.cli.main import app
 from tuner.study.depot import Depot, check_place
 from tuner.study.ledger import Ledger, open_storage
 
@@ -74,3 +79,38 @@ def test_files_of_trials_in_an_s3_store(bucket: str, tmp_path: Path) -> None:
     assert sorted(files) == ["rung-2/weights", "rung-2/whole"]
     with pytest.raises(ValueError, match="the bucket does not exist"):
         check_place("s3://nobody/x")
+
+
+def test_images_of_an_s3_store_are_judged(bucket: str, tmp_path: Path) -> None:
+    write_toy(tmp_path / "model")
+    client, local = boto3.client("s3"), tmp_path / "line"
+    local.mkdir()
+    for index in range(5):
+        content = b"broken" if index == 3 else png(pictures(1, (40, 30), seed=index)[0])
+        (local / f"{index}.png").write_bytes(content)
+        client.put_object(Bucket="runs", Key=f"line/today/{index}.png", Body=content)
+    client.put_object(Bucket="runs", Key="line/today/notes.txt", Body=b"no image")
+
+    def judged(place: str, out: str) -> tuple[int, str, list[dict[str, str]]]:
+        command = ["predict", str(tmp_path / "model"), place, "--out", str(tmp_path / out)]
+        done = CliRunner().invoke(app, [*command, "--batch", "2"])
+        table = tmp_path / out / "predictions.csv"
+        rows = list(csv.DictReader(table.open())) if table.is_file() else []
+        return done.exit_code, done.stderr, rows
+
+    code, said, rows = judged("s3://runs/line/today", "remote")
+    assert code == 1 and "skipped s3://runs/line/today/3.png" in said
+    expected = judged(str(local), "local")[2]
+    assert [row["image"] for row in rows] == [f"s3://runs/line/today/{i}.png" for i in (0, 1, 2, 4)]
+    assert [row["score"] for row in rows] == [row["score"] for row in expected]
+    assert all((tmp_path / "remote" / row["overlay"]).is_file() for row in rows)
+
+    code, _, rows = judged("s3://runs/line/today/4.png", "one")
+    assert code == 0 and [row["score"] for row in rows] == [expected[3]["score"]]
+    for place, reason in (
+        ("s3://runs/line/yesterday", "nothing lies under"),
+        ("s3://runs/line/today/9.png", "there is no object"),
+        ("s3://nobody/line", "does not exist"),
+    ):
+        code, said, rows = judged(place, "nothing")
+        assert code == 2 and reason in said and rows == []

@@ -8,12 +8,14 @@ import shutil
 import socket
 import subprocess
 import sys
+from dataclasses import asdict
 
 import pytest
 
 import tuner
 from tuner.promotion.promote import PromotionRefused, history, retire
-from tuner.registry import PackageError, RegistryError
+from tuner.registry import Export, PackageError, RegistryError
+from tuner.registry.export import EXPORT_FILE, ONNX_FILE
 from tuner.registry.history import HISTORY_TAG, Event
 from tuner.registry.package import PACKAGE_FILE, WEIGHTS_FILE
 from tuner.registry.versions import by_alias, fetch
@@ -237,6 +239,21 @@ def test_nothing_is_half_promoted(shop, monkeypatch):
     assert sum(key.startswith(HISTORY_TAG) for key in tags) == 2
     assert promoted(shop).event.before == 1
     assert [event.after for event in history("part", shop.uri)] == [1, 2]
+
+
+def test_a_damaged_graph_shuts_its_own_gate_only(shop):
+    client = make_client(shop.uri)
+    folder = fetch(client, shop.uri, by_alias(client, "part", "challenger"), shop.home.models)
+    (folder / ONNX_FILE).write_bytes(b"no graph")
+    (folder / EXPORT_FILE).write_text(json.dumps(asdict(Export(True, True, "said so"))))
+    try:
+        with pytest.raises(PromotionRefused, match="no ONNX graph") as refusal:
+            promoted(shop)
+        assert [each.name for each in refusal.value.gates if not each.passed] == ["export"]
+        assert champion(shop) == 0
+    finally:
+        (folder / ONNX_FILE).unlink()
+        (folder / EXPORT_FILE).unlink()
 
 
 def test_a_registry_that_is_away_or_was_never_there(shop, tmp_path, monkeypatch):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import socket
 import subprocess
 import sys
@@ -10,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tuner.tracking import Tracker, default_artifacts, default_uri
-from tuner.tracking.store import make_client, sqlite_path
+from tuner.tracking.store import artifacts_of, make_client, sqlite_path
 
 STARTER = """
 import sys
@@ -136,3 +137,23 @@ def test_a_server_comes_back_as_another_store(home, tmp_path):
 def test_where_an_sqlite_store_lies(tmp_path):
     assert sqlite_path(default_uri(tmp_path)) == tmp_path / "mlflow.db"
     assert sqlite_path("http://host:5000") is None
+    assert artifacts_of(default_uri(tmp_path)) == default_artifacts(tmp_path)
+    assert artifacts_of("http://host:5000") is None
+
+
+def test_files_of_a_database_lie_beside_it_whatever_folder_the_process_is_in(
+    tmp_path, monkeypatch, home
+):
+    (tmp_path / "here").mkdir()
+    (tmp_path / "there").mkdir()
+    shutil.copy(home / "mlflow.db", tmp_path / "there" / "own.db")  # making tables takes seconds
+    monkeypatch.chdir(tmp_path / "here")
+    uri = "sqlite:///../there/own.db"
+    tracker = Tracker(uri, artifacts_of(uri), "beside")
+    run = tracker.start_trial(tracker.start_study("s", {}, {}), 0, {}, {})
+    (tmp_path / "notes").mkdir()
+    (tmp_path / "notes" / "note.txt").write_text("hello")
+    tracker.log_artifacts(run, tmp_path / "notes", "notes")
+    assert tracker.close() == 0
+    assert list((tmp_path / "there" / "artifacts").rglob("note.txt"))
+    assert not list((tmp_path / "here").iterdir())

@@ -38,7 +38,7 @@ def predict(
         bool, typer.Option("--benchmark", help="Only measure speed; write nothing.")
     ] = False,
     tracking_uri: Annotated[
-        str | None, typer.Option(help="MLflow's registry; SQLite under TUNER_HOME if missing.")
+        str | None, typer.Option(help="MLflow's registry; TUNER_TRACKING_URI if missing.")
     ] = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="One JSON object on standard output.")

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 Category = Annotated[str, typer.Argument(help="Category: the name of its registered model.")]
 Store = Annotated[
     str | None,
-    typer.Option("--tracking-uri", help="MLflow's registry; SQLite under TUNER_HOME if missing."),
+    typer.Option("--tracking-uri", help="MLflow's registry; TUNER_TRACKING_URI if missing."),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")]
 

@@ -19,7 +19,7 @@ def serve(
     port: Annotated[int, typer.Option(help="Port; 0 takes a free one.")] = 5001,
     check: Annotated[bool, typer.Option("--check", help="Start, judge one image, stop.")] = False,
     tracking_uri: Annotated[
-        str | None, typer.Option(help="MLflow's registry; SQLite under TUNER_HOME if missing.")
+        str | None, typer.Option(help="MLflow's registry; TUNER_TRACKING_URI if missing.")
     ] = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="One JSON object on standard output, once it serves.")

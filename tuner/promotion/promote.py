@@ -220,13 +220,16 @@ def _measure(
         batch = gather(
             config, home, challenger.package, None if champion is None else champion.package
         )
-        return _Measured(
-            None if champion is None else rematch(batch, challenger, champion, config, card),
-            scores_of(challenger, batch.held_out),
-            _export_of(folder, challenger, batch),
-        )
+        match = None if champion is None else rematch(batch, challenger, champion, config, card)
+        held_out = scores_of(challenger, batch.held_out)
     except (ValueError, OSError) as error:
-        return _Measured(why_not=f"cannot be judged here: {error}")
+        return _Measured(
+            why_not=f"cannot be judged here: {error}; promote where its images can be read"
+        )
+    try:
+        return _Measured(match, held_out, _export_of(folder, challenger, batch))
+    except OSError as error:
+        return _Measured(match, held_out, why_not=str(error))
 
 
 def _config(study: str, home: Home, folder: Path) -> StudyConfig:

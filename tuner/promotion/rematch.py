@@ -82,6 +82,7 @@ def gather(config: StudyConfig, home: Home, challenger: Package, champion: Packa
         torch.from_numpy(parts.test),
         torch.Generator().manual_seed(stream_seed(config.seed, SYNTHETIC_STREAM)),
         exclude=frozenset[str]().union(*families),
+        embedded=False,
     )
     return Batch(parts.held_out, parts.test, synthetic)
 

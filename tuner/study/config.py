@@ -108,5 +108,9 @@ def read_config(name: str, home: Home) -> StudyConfig:
             return StudyConfig.model_validate(Ledger.read(elsewhere, name).notes()["config"])
     if not folder.config.is_file():
         known = ", ".join(home.study_names()) or "none yet"
-        raise ValueError(f"no study is named {name!r} under {home.path}; there are: {known}")
+        raise ValueError(
+            f"no study is named {name!r} under {home.path}; there are: {known}. Name one of them, "
+            "or give the folder that it lies in by TUNER_HOME, or its ledger by "
+            f"{STORAGE_VARIABLE}"
+        )
     return StudyConfig.read(folder.config)

@@ -14,9 +14,10 @@ from dataclasses import asdict
 from pathlib import Path
 
 from tuner.study.config import STORAGE_VARIABLE, StudyConfig, read_config
+from tuner.study.database import LedgerUnreachable
 from tuner.study.home import Home
 from tuner.study.jsonfile import write_json
-from tuner.study.ledger import Entry, Ledger, LedgerUnreachable, StudyNotFound, WarmPoint
+from tuner.study.ledger import Entry, Ledger, StudyNotFound, WarmPoint
 from tuner.study.selection import rank
 from tuner.study.space import MethodSpace, same_point
 from tuner.study.study_level import leading_criterion

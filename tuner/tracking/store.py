@@ -52,6 +52,13 @@ def default_artifacts(home: Path) -> str:
     return (home.resolve() / "artifacts").as_uri()
 
 
+def artifacts_of(uri: str) -> str | None:
+    """Where runs keep their files: beside an SQLite database, whatever folder the process is in.
+    None where the store decides by itself, as a server and a folder of files do."""
+    path = sqlite_path(uri)
+    return None if path is None else default_artifacts(path.parent)
+
+
 def refused(error: BaseException) -> bool:
     """Whether the store answered and will not take this, as opposed to being away."""
     return getattr(error, "error_code", None) in _REFUSALS

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from methods.contract import unit
-from methods.criteria.appearance import Appearance
+from methods.criteria.appearance import WIDTH, Appearance
 from methods.criteria.defects.cells import cells
 from methods.criteria.defects.geometry import Size, uniform
 from methods.criteria.defects.paste import apply_paste, draw_patch, draw_scar
@@ -79,6 +79,7 @@ def build_synthetic(
     limit: int = 128,
     exclude: frozenset[str] = frozenset(),
     normals: Tensor | None = None,
+    embedded: bool = True,
 ) -> SyntheticSet:
     """Paste defects on held-out normals `[V, 3, H, W]` and on the batch `[M, 3, H, W]`, uint8.
 
@@ -87,6 +88,7 @@ def build_synthetic(
     normal. Defects too faint to see are left out, so there may be a few less. The same generator
     state gives the same set. `normals` `[N, 3, H, W]` are more normal images (those for training)
     for the fixed embedding to learn from; of these and the held-out ones it takes 256 at most.
+    Where nobody looks at that embedding, `embedded` False leaves it out: its rows are none.
 
     Raises ValueError where every family is excluded or the numbers are not positive.
     """
@@ -108,17 +110,20 @@ def build_synthetic(
     on_test = on_test.to(test.device)
     images, base, family = (torch.cat(column) for column in zip(*parts, strict=True))
     clean = torch.cat((held_out[base[~on_test]], test[base[on_test]]))
-    known = unit(_evenly(held_out if normals is None else torch.cat((normals, held_out))))
-    look = Appearance.of(known)
+    rows = (torch.empty(0, WIDTH),) * 3
+    if embedded:
+        known = unit(_evenly(held_out if normals is None else torch.cat((normals, held_out))))
+        look = Appearance.of(known)
+        rows = (look.embed(unit(images)), look.embed(unit(test)), look.embed(known))
     return SyntheticSet(
         images=images,
         on_test=on_test,
         base=base,
         family=family,
         cell=cells(images, clean, family),
-        appearance=look.embed(unit(images)),
-        test_appearance=look.embed(unit(test)),
-        normal_appearance=look.embed(known),
+        appearance=rows[0],
+        test_appearance=rows[1],
+        normal_appearance=rows[2],
         families=names,
     )
 

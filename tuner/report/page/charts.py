@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from tuner.report.page.story import Chart, TrialRow
+from tuner.report.page.wording import metric
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -93,13 +94,14 @@ def by_trial(trials: Sequence[TrialRow], criterion: str, direction: str, winner:
             places = [t.number for t in finished]
             axes.step(places, best, where="post", color=GOOD, linewidth=1.4, label="best so far")
         axes.set_xlabel("trial")
-        axes.set_ylabel(_words(criterion))
+        axes.locator_params(axis="x", integer=True)
+        axes.set_ylabel(metric(criterion))
         if judged:
             axes.legend(fontsize=8, loc="best")
 
     ends = [float(t.value or 0.0) for t in judged]
     text = (
-        f"{len(judged)} trials; {_words(criterion)} from {min(ends):.4g} to {max(ends):.4g}."
+        f"{len(judged)} trials; {metric(criterion)} from {min(ends):.4g} to {max(ends):.4g}."
         if ends
         else "No trial was judged."
     )
@@ -129,7 +131,7 @@ def by_rung(trials: Sequence[TrialRow], criterion: str, winner: int) -> Chart:
         deepest = max((len(t.rungs) for t in trials), default=1)
         axes.set_xticks(range(1, deepest + 1))
         axes.set_xlabel("rung")
-        axes.set_ylabel(_words(criterion))
+        axes.set_ylabel(metric(criterion))
 
     stopped = sum(t.state == "stopped_early" for t in trials)
     text = f"One line a trial; the winner's is thick. {stopped} trials were stopped early."
@@ -167,8 +169,8 @@ def scatter(
             if number == winner:
                 axes.scatter([x], [y], color=GOOD, s=60, zorder=4, label=f"winner, trial {number}")
                 axes.legend(fontsize=8, loc="best")
-        axes.set_xlabel(_words(axes_names[0]))
-        axes.set_ylabel(_words(axes_names[1]))
+        axes.set_xlabel(metric(axes_names[0]))
+        axes.set_ylabel(metric(axes_names[1]))
 
     return _chart(title, name, text, draw)
 
@@ -236,7 +238,3 @@ def _for_the_page(svg: str, name: str) -> str:
     svg = re.sub(r'\bid="([^"]+)"', rf'id="{name}-\1"', svg)
     svg = re.sub(r'href="#', f'href="#{name}-', svg)
     return re.sub(r"url\(#", f"url(#{name}-", svg)
-
-
-def _words(name: str) -> str:
-    return name.replace("_", " ")

@@ -8,6 +8,7 @@ from importlib.resources import files
 from typing import Any
 
 from tuner.report.page.story import Story
+from tuner.report.page.wording import metric, words
 
 
 def render(story: Story) -> str:
@@ -37,16 +38,6 @@ def _template() -> Any:
 def number(value: float | None, digits: int = 4) -> str:
     """A number to read; a dash where there is none."""
     return "–" if value is None else f"{value:.{digits}g}"
-
-
-def words(name: str) -> str:
-    return name.replace("_", " ")
-
-
-def metric(name: str) -> str:
-    """A metric as people write it."""
-    short = {"auroc": "AUROC", "ap": "AP", "aupro": "AUPRO", "f1": "F1"}
-    return " ".join(short.get(word, word) for word in name.split("_"))
 
 
 def _scores(story: Story) -> str:
