@@ -6,6 +6,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+import boto3
 import pytest
 
 from benchmarks.servers import BUCKET, postgres, seaweed
@@ -22,6 +23,8 @@ def database() -> Iterator[str]:
 
 @pytest.fixture
 def bucket(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    # The default session would keep the keys of an earlier test.
+    monkeypatch.setattr(boto3, "DEFAULT_SESSION", None)
     with seaweed(tmp_path) as variables:
         for name, value in variables.items():
             monkeypatch.setenv(name, value)

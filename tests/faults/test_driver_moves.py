@@ -30,7 +30,11 @@ def test_a_study_goes_on_elsewhere_after_its_machine_is_gone(
     assert second.end() == 0, second.said()
     assert_whole(database, tracking, name, trials=4, before=before)
     # Checkpoints of every trial are in the store, a rung of each.
-    found = boto3.client("s3").list_objects_v2(Bucket="runs", Prefix=f"studies/{name}/trials/")
+    found = (
+        boto3.Session()
+        .client("s3")
+        .list_objects_v2(Bucket="runs", Prefix=f"studies/{name}/trials/")
+    )
     rungs = {item["Key"].rsplit("/", 1)[0] for item in found["Contents"] if item["Size"]}
     assert {rung.rsplit("/", 2)[-2] for rung in rungs} == {f"{n:04d}" for n in range(4)}
     assert all(rung.endswith("rung-4") for rung in rungs)

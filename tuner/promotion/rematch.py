@@ -15,7 +15,7 @@ from torch import Tensor
 from methods.contract import stream_seed
 from methods.criteria.contract import Criterion, Evidence
 from methods.criteria.defects import SyntheticSet, build_synthetic
-from methods.criteria.registry import get_criterion
+from methods.criteria.registry import criterion_names, get_criterion
 from methods.criteria.resampling import resample
 from methods.registry import get_method
 from tuner.data import prepare, split
@@ -82,7 +82,8 @@ def gather(config: StudyConfig, home: Home, challenger: Package, champion: Packa
         torch.from_numpy(parts.test),
         torch.Generator().manual_seed(stream_seed(config.seed, SYNTHETIC_STREAM)),
         exclude=frozenset[str]().union(*families),
-        embedded=False,
+        embedded="test_appearance" in _led(config).needs,
+        normals=torch.from_numpy(parts.train),
     )
     return Batch(parts.held_out, parts.test, synthetic)
 
@@ -110,7 +111,7 @@ def rematch(
     evidence = _evidence(
         torch.from_numpy(np.stack(rows)), [len(part) for part in images], batch.synthetic
     )
-    judge, note = _comparable(config.criterion, evidence)
+    judge, note = _comparable(_led(config), evidence)
     before, after = _oriented(judge, evidence).tolist()
     noise, noise_from = _noise(judge, evidence, card, config.seed)
     sign = 1.0 if judge.direction == "maximize" else -1.0
@@ -146,19 +147,32 @@ def _evidence(scores: Tensor, counts: list[int], synthetic: SyntheticSet) -> Evi
         train_embeddings=nothing,
         corrupted_embeddings=nothing,
         test_embeddings=nothing,
+        normal_appearance=_some(synthetic.normal_appearance),
+        test_appearance=_some(synthetic.test_appearance),
+        synthetic_appearance=_some(synthetic.appearance),
     )
 
 
-def _comparable(name: str, evidence: Evidence) -> tuple[Criterion, str]:
+def _some(rows: Tensor) -> Tensor | None:
+    return rows if len(rows) else None
+
+
+def _led(config: StudyConfig) -> Criterion:
+    """The criterion that led the study; where that is one of whole studies, the one at rungs."""
+    own = config.criterion in criterion_names()
+    return get_criterion(config.criterion if own else config.rung_criterion)
+
+
+def _comparable(wanted: Criterion, evidence: Evidence) -> tuple[Criterion, str]:
     """The criterion to compare by, and what must be said where it is not the study's own."""
-    wanted = get_criterion(name)
     if wanted.sees_scoring and "scale" in wanted.invariances:
         try:
             if bool(torch.isfinite(wanted.evaluate(evidence)).all()):
                 return wanted, ""
         except (RuntimeError, ValueError, IndexError):
             pass  # it looks at embeddings, and those of two methods have nothing in common
-    return get_criterion(COMPARABLE), f"; {name}, which led the study, cannot compare two detectors"
+    note = f"; {wanted.name}, which led the study, cannot compare two detectors"
+    return get_criterion(COMPARABLE), note
 
 
 def _oriented(criterion: Criterion, evidence: Evidence) -> Tensor:
