@@ -137,7 +137,10 @@ def test_what_the_reliability_card_says(shop):
     shop.summarise("good", reliability=card)
     with pytest.raises(PromotionRefused, match="no better than random"):
         promoted(shop, 2)
-    wide = {"verdict": "doubtful", "figures": {"seed_spread": {"synthetic_validation": 0.5}}}
+    wide = {
+        "verdict": "doubtful",
+        "figures": {"seed_spread": {"referenced_synthetic_validation": 2.0}},
+    }
     shop.summarise("good", reliability=wide)
     with pytest.raises(PromotionRefused, match="spread over training seeds"):
         promoted(shop, 2)
