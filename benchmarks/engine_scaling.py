@@ -45,17 +45,20 @@ class Watch(ConsoleVoice):
         super().__init__(Console(file=StringIO(), width=100))
         self.rows = [(0.0, 0.0, 0.0)]
         self.process = psutil.Process()
+        self.began: tuple[float, float] | None = None
 
     def watch(self, plan: Plan, conductor: Conductor, ledger: Ledger) -> Observer | None:
         conductor.observe(self)
-        self.began = time.perf_counter(), time.process_time()
         return super().watch(plan, conductor, ledger)
 
-    def started(self, entry: Entry, spec: Any) -> None: ...
+    def started(self, entry: Entry, spec: Any) -> None:
+        # Ray itself has started by then, which is no overhead of a trial.
+        self.began = self.began or (time.perf_counter(), time.process_time())
 
     def reported(self, entry: Entry, record: Any) -> None: ...
 
     def ended(self, entry: Entry) -> None:
+        assert self.began is not None
         wall, cpu = self.began
         memory = self.process.memory_info().rss / 1e6
         self.rows.append((time.perf_counter() - wall, time.process_time() - cpu, memory))
