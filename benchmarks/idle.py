@@ -23,7 +23,8 @@ from methods.hyperparameter import Hyperparameter, Value, complete
 from methods.registry import register_method
 
 if TYPE_CHECKING:
-    from tuner.job import Job, Voice
+    from tuner.job import Job
+    from tuner.voice import Voice
 
 HERE = Path(__file__).parent
 SPACE = HERE / "idle.yaml"

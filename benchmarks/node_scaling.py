@@ -32,7 +32,7 @@ STEPS = 400
 
 def conduct(address: str, nodes: int, trials: int, seconds: float) -> dict[str, Any]:
     """One study in this process, on a cluster that is there."""
-    from tuner.job import Silent
+    from tuner.voice import Silent
 
     with tempfile.TemporaryDirectory() as scratch:
         job = idle.prepare(

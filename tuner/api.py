@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack
 
 if TYPE_CHECKING:
     from methods.hyperparameter import Value
-    from tuner.job import Voice
     from tuner.prediction.stream import Clock, Unreadable, Verdict
     from tuner.promotion.promote import Promotion
     from tuner.registry.package import PackagedDetector
     from tuner.study.config import StudyConfig
     from tuner.study.home import Home
+    from tuner.voice import Voice
 
 Place = str | Path
 
@@ -95,7 +95,7 @@ def configure(
 
     Raises ValueError.
     """
-    from tuner.job import pick_category, study_name
+    from tuner.request import pick_category, study_name
     from tuner.study.config import StudyConfig
 
     category = pick_category(str(data), category)

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from tuner.job import read_config
+from tuner.study.config import read_config
 from tuner.study.home import Home
 
 

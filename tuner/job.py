@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import contextlib
-import os
-import re
 import signal
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Protocol
+from typing import Any
 
 from filelock import FileLock, Timeout
 
 from methods.contract import Precision
+from tuner.request import check_durable, ledger_url, tracking_uri, warmed
 from tuner.study.collector import Collector, depot_uri
 from tuner.study.conductor import Conductor, Observer, Terms
-from tuner.study.config import STORAGE_VARIABLE, TRACKING_VARIABLE, StudyConfig, read_config
+from tuner.study.config import StudyConfig, read_config
 from tuner.study.database import no_room
 from tuner.study.depot import check_place
 from tuner.study.files import TrialFiles
@@ -32,7 +31,8 @@ from tuner.study.study_level import STUDY_LEVEL, choose
 from tuner.study.trial import TrialSpec
 from tuner.study.warm_start import keep_warm_points
 from tuner.study.workbench import Workbench, set_up
-from tuner.tracking import Tracker, artifacts_of, default_uri
+from tuner.tracking import Tracker, artifacts_of
+from tuner.voice import Silent, Voice
 
 
 class Interrupted(RuntimeError):
@@ -41,109 +41,6 @@ class Interrupted(RuntimeError):
 
 class StudyExists(ValueError):
     """A study of that name is there already."""
-
-
-class Voice(Protocol):
-    """How a job speaks to whoever started it."""
-
-    def say(self, text: str) -> None: ...
-
-    def warn(self, text: str) -> None: ...
-
-    def progress(self, done: int, total: int) -> None: ...
-
-    def plan(self, plan: Plan, workbench: Workbench) -> None: ...
-
-    def watch(self, plan: Plan, conductor: Conductor, ledger: Ledger) -> Observer | None: ...
-
-    def unwatch(self) -> None: ...
-
-
-class Silent:
-    """Says nothing."""
-
-    def say(self, text: str) -> None: ...
-
-    def warn(self, text: str) -> None: ...
-
-    def progress(self, done: int, total: int) -> None: ...
-
-    def plan(self, plan: Plan, workbench: Workbench) -> None: ...
-
-    def watch(self, plan: Plan, conductor: Conductor, ledger: Ledger) -> Observer | None: ...
-
-    def unwatch(self) -> None: ...
-
-
-def ledger_url(config: StudyConfig, home: Home) -> str:
-    return config.storage or os.environ.get(STORAGE_VARIABLE) or home.ledger_url
-
-
-def tracking_uri(config: StudyConfig, home: Home) -> str:
-    return config.tracking_uri or os.environ.get(TRACKING_VARIABLE) or default_uri(home.path)
-
-
-def check_durable(config: StudyConfig, home: Home) -> None:
-    """Raises ValueError where what a study finds would be lost with this machine."""
-    if ledger_url(config, home).startswith("sqlite"):
-        raise ValueError(
-            "the ledger is a file on this machine; give a database that outlives it, by --storage "
-            f"or {STORAGE_VARIABLE} (postgresql://user@host/database)"
-        )
-    if config.address and not config.storage_path:
-        raise ValueError(
-            "trials on other machines keep their files there; give a place that outlives them, by "
-            "--storage-path s3://bucket/prefix"
-        )
-    if not tracking_uri(config, home).startswith(("http://", "https://")):
-        raise ValueError(
-            "the tracking store is on this machine; give an MLflow server, by --tracking-uri or "
-            f"{TRACKING_VARIABLE}"
-        )
-
-
-def pick_category(data: str, category: str | None) -> str:
-    """The category asked for, or the only one of the data; `tile` of the demo data.
-
-    Raises ValueError listing the categories where there are several and none was asked for.
-    """
-    from tuner.data import open_source
-
-    if category is not None:
-        return category
-    if data == "demo":
-        return "tile"
-    names = open_source(data).categories()
-    if len(names) != 1:
-        raise ValueError(
-            f"{data} holds {len(names)} categories; choose one by --category: {', '.join(names)}"
-        )
-    return names[0]
-
-
-def study_name(category: str) -> str:
-    """A name that sorts by time."""
-    plain = re.sub(r"[^A-Za-z0-9]+", "-", category).strip("-") or "study"
-    return f"{plain}-{time.strftime('%Y%m%d-%H%M%S')}"
-
-
-def warmed(config: StudyConfig, home: Home, *, resume: bool = False) -> StudyConfig:
-    """The same with a study as `warm_start` where it named a registered version, as in
-    `tile@champion`; with `resume` the study that was found when it began.
-
-    Raises LookupError where there is no such version, RegistryError.
-    """
-    from tuner.registry.locate import names_version, study_of
-
-    wanted = config.warm_start
-    if wanted is None or not names_version(wanted):
-        return config
-    known = None
-    if resume:
-        with contextlib.suppress(ValueError):
-            known = read_config(config.name, home).warm_start
-    study = known or study_of(wanted, tracking_uri(config, home))
-    return config.model_copy(update={"warm_start": study})
 
 
 def plan_study(config: StudyConfig, home: Home, voice: Voice | None = None) -> Plan:

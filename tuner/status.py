@@ -6,7 +6,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from tuner.job import ledger_url
+from tuner.request import ledger_url
 from tuner.study.budget import Budget, Spent
 from tuner.study.config import read_config
 from tuner.study.groups import describe

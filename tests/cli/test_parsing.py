@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from tuner.cli.parsing import parse_pins, parse_size
-from tuner.job import study_name
+from tuner.request import study_name
 
 
 def test_sizes() -> None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 import tuner
-from tuner.job import warmed
 from tuner.registry import RegistryError
+from tuner.request import warmed
 from tuner.study.config import StudyConfig
 from tuner.study.home import Home
 

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from methods.hyperparameter import Value
-from tuner.job import check_durable, launch
+from tuner.job import launch
+from tuner.request import check_durable
 from tuner.status import study_status
 from tuner.study.config import StudyConfig
 from tuner.study.database import LedgerUnreachable
