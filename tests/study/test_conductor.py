@@ -260,7 +260,8 @@ def test_what_cannot_be_kept_stops_the_study_and_fails_no_trial(tmp_path: Path) 
     assert not conductor.report(second.number, record(second.number, 1, 0.5))
     assert not conductor.live
     assert [entry.state for entry in ledger.entries()] == ["running", "running"]
-    play(make_conductor(make_ledger(tmp_path, resume=True), "4"), rate)
+    ledger = make_ledger(tmp_path, resume=True)
+    play(make_conductor(ledger, "4"), rate)
     assert len(ledger.entries()) == 4
     assert {entry.state for entry in ledger.entries()} <= {"finished", "stopped_early"}
 
