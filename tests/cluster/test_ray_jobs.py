@@ -6,6 +6,7 @@ import os
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -27,11 +28,18 @@ def free_port() -> int:
 
 
 @pytest.fixture
-def dashboard(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+def short_folder() -> Iterator[Path]:
+    """Paths of sockets must be short, and those of pytest's workers are not."""
+    with tempfile.TemporaryDirectory(prefix="ray-", ignore_cleanup_errors=True) as folder:
+        yield Path(folder)
+
+
+@pytest.fixture
+def dashboard(tmp_path: Path, short_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     monkeypatch.setenv("RAY_AUTH_MODE", "token")
     monkeypatch.setenv("RAY_AUTH_TOKEN", TOKEN)
     monkeypatch.delenv("RAY_AUTH_TOKEN_PATH", raising=False)
-    port, folder = free_port(), tmp_path.parent / f"ray-{tmp_path.name[-1]}"
+    port, folder = free_port(), short_folder
     command = [
         str(BIN / "ray"), "start", "--head", f"--port={free_port()}", "--num-cpus=1",
         "--dashboard-host=127.0.0.1", f"--dashboard-port={port}", "--disable-usage-stats",
