@@ -23,8 +23,7 @@ from scipy.stats import spearmanr
 from methods.criteria.registry import get_criterion
 from tuner.evaluation.audit import open_labels
 from tuner.evaluation.image_metrics import image_auroc
-from tuner.request import ledger_url
-from tuner.study.config import read_config
+from tuner.study.config import ledger_url, read_config
 from tuner.study.files import CRITERION_PREFIX, TrialFiles
 from tuner.study.home import Home
 from tuner.study.ledger import Ledger

@@ -216,9 +216,6 @@ def home_at(home: Place | None) -> Home:
 
 def registry_at(home: Home, tracking_uri: str | None) -> str:
     """MLflow's registry: as given, or `$TUNER_TRACKING_URI`, or the one of `home`."""
-    import os
+    from tuner.request import registry_uri
 
-    from tuner.study.config import TRACKING_VARIABLE
-    from tuner.tracking.store import default_uri
-
-    return tracking_uri or os.environ.get(TRACKING_VARIABLE) or default_uri(home.path)
+    return registry_uri(tracking_uri, home)

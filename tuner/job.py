@@ -14,10 +14,10 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from methods.contract import Precision
-from tuner.request import check_durable, ledger_url, tracking_uri, warmed
+from tuner.request import check_durable, tracking_uri, warmed
 from tuner.study.collector import Collector, depot_uri
 from tuner.study.conductor import Conductor, Observer, Terms
-from tuner.study.config import StudyConfig, read_config
+from tuner.study.config import StudyConfig, ledger_url, read_config
 from tuner.study.database import no_room
 from tuner.study.depot import check_place
 from tuner.study.files import TrialFiles

@@ -16,8 +16,7 @@ def report(name: str, home: Home, target: Path | None = None) -> Path:
     Without `target` it goes into the study's folder. Raises ValueError for an unknown study, or one
     that has no winner yet.
     """
-    from tuner.request import ledger_url
-    from tuner.study.config import read_config
+    from tuner.study.config import ledger_url, read_config
 
     config = read_config(name, home)
     folder = home.study(name)

@@ -7,17 +7,24 @@ import os
 import re
 import time
 
-from tuner.study.config import STORAGE_VARIABLE, TRACKING_VARIABLE, StudyConfig, read_config
+from tuner.study.config import (
+    STORAGE_VARIABLE,
+    TRACKING_VARIABLE,
+    StudyConfig,
+    ledger_url,
+    read_config,
+)
 from tuner.study.home import Home
 from tuner.tracking import default_uri
 
 
-def ledger_url(config: StudyConfig, home: Home) -> str:
-    return config.storage or os.environ.get(STORAGE_VARIABLE) or home.ledger_url
+def registry_uri(given: str | None, home: Home) -> str:
+    """MLflow's store and registry: as given, or `$TUNER_TRACKING_URI`, or the one of `home`."""
+    return given or os.environ.get(TRACKING_VARIABLE) or default_uri(home.path)
 
 
 def tracking_uri(config: StudyConfig, home: Home) -> str:
-    return config.tracking_uri or os.environ.get(TRACKING_VARIABLE) or default_uri(home.path)
+    return registry_uri(config.tracking_uri, home)
 
 
 def check_durable(config: StudyConfig, home: Home) -> None:

@@ -6,9 +6,8 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from tuner.request import ledger_url
 from tuner.study.budget import Budget, Spent
-from tuner.study.config import read_config
+from tuner.study.config import ledger_url, read_config
 from tuner.study.groups import describe
 from tuner.study.home import Home
 from tuner.study.lease import driver_of

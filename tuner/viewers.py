@@ -6,8 +6,8 @@ import importlib.util
 import subprocess
 import sys
 
-from tuner.request import ledger_url, tracking_uri
-from tuner.study.config import read_config
+from tuner.request import tracking_uri
+from tuner.study.config import ledger_url, read_config
 from tuner.study.home import Home
 from tuner.tracking import default_uri
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -36,15 +35,13 @@ def rank_shares(values: Tensor) -> Tensor:
 
     Among the candidates that a criterion applies to; NaN for the others, and where there is one.
     """
-    from scipy.stats import rankdata  # half a second, and most commands rank nothing
-
     rows = values.detach().cpu().to(torch.float64)
     shares = torch.full_like(rows, torch.nan)
     for row, share in zip(rows, shares, strict=True):
         known = ~row.isnan()
         count = int(known.sum())
         if count > 1:
-            ranks = torch.from_numpy(np.asarray(rankdata(row[known].numpy())))
+            ranks = descending_ranks(-row[None, known])[0]
             share[known] = (ranks - 1) / (count - 1)
     return shares
 

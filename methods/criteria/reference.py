@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from methods.criteria.aligned import standardised
-from methods.criteria.consensus import descending_ranks
+from methods.criteria.consensus import agreement_with, descending_ranks
 from methods.criteria.contract import Criterion, Evidence
 from methods.criteria.registry import register_criterion
 
@@ -29,9 +29,8 @@ def reference_agreement(scores: Tensor, reference: Tensor) -> Tensor:
     rows = torch.cat((reference[None].to(torch.float64), scores.to(torch.float64)))
     if rows.shape[1] < 3:
         return torch.full((len(scores),), torch.nan, dtype=torch.float64, device=scores.device)
-    ranks = descending_ranks(rows) - (rows.shape[1] + 1) / 2
-    lengths = torch.linalg.vector_norm(ranks, dim=1)
-    return (ranks[1:] @ ranks[0] / (lengths[1:] * lengths[0])).to(scores.device)
+    ranks = descending_ranks(rows)
+    return agreement_with(ranks[1:], ranks[0]).to(scores.device)
 
 
 def _evaluate(evidence: Evidence) -> Tensor:

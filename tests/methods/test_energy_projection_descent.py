@@ -142,13 +142,17 @@ def test_a_step_too_long_is_taken_back_and_halved() -> None:
     assert abs(last.item() - 0.5) < 1e-3
 
 
-class Backwards(torch.autograd.Function):
-    """The identity, with a gradient that is far too long where images are above 0.7 or so."""
+class Identity(torch.autograd.Function):
+    """Images as they are, kept for a gradient of one's own."""
 
     @staticmethod
     def forward(context, images):  # type: ignore[no-untyped-def]
         context.save_for_backward(images)
         return images.clone()
+
+
+class Backwards(Identity):
+    """The identity, with a gradient that is far too long where images are above 0.7 or so."""
 
     @staticmethod
     def backward(context, gradient):  # type: ignore[no-untyped-def]
@@ -156,13 +160,8 @@ class Backwards(torch.autograd.Function):
         return torch.where(images > 0.7, -gradient, gradient)
 
 
-class Spoilt(torch.autograd.Function):
+class Spoilt(Identity):
     """The identity, with a gradient that is not a number where images are below 0.3."""
-
-    @staticmethod
-    def forward(context, images):  # type: ignore[no-untyped-def]
-        context.save_for_backward(images)
-        return images.clone()
 
     @staticmethod
     def backward(context, gradient):  # type: ignore[no-untyped-def]

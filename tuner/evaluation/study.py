@@ -232,9 +232,11 @@ class StudyAudit:
         scores = np.load(self.folder.joint_scores)
         key = self.remembered.key(self.folder.package / WEIGHTS_FILE, {"method": ENSEMBLE})
         known = self.remembered.of(key)
-        detector = joint_detector(self.folder)
-        if known is not None or not hasattr(detector, "maps"):
+        if known is not None:
             return Contender(scores, pixels=known)
+        detector = joint_detector(self.folder)
+        if not hasattr(detector, "maps"):
+            return Contender(scores)
         self._keys["winner"] = key
         return Contender(scores, functools.partial(maps_of, self.bench, detector, {}))
 

@@ -10,7 +10,6 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from methods.ensemble import FEWEST_MEMBERS, MOST_MEMBERS
 from methods.hyperparameter import Value
 from tuner.study.home import Home
 
@@ -72,7 +71,12 @@ class StudyConfig(BaseModel):
     @field_validator("ensemble")
     @classmethod
     def _of_some(cls, size: int | None) -> int | None:
-        if size is not None and not FEWEST_MEMBERS <= size <= MOST_MEMBERS:
+        if size is None:
+            return None
+        # Torch comes with it, and most commands that read a configuration need none.
+        from methods.ensemble import FEWEST_MEMBERS, MOST_MEMBERS
+
+        if not FEWEST_MEMBERS <= size <= MOST_MEMBERS:
             raise ValueError(
                 f"an ensemble has {FEWEST_MEMBERS} to {MOST_MEMBERS} members; leave it out for a "
                 "single winner"
@@ -94,6 +98,11 @@ class StudyConfig(BaseModel):
     @classmethod
     def read(cls, path: Path) -> StudyConfig:
         return cls.model_validate_json(path.read_text())
+
+
+def ledger_url(config: StudyConfig, home: Home) -> str:
+    """The database of a study's ledger: as asked for, or `$TUNER_STORAGE`, or the home's own."""
+    return config.storage or os.environ.get(STORAGE_VARIABLE) or home.ledger_url
 
 
 def read_config(name: str, home: Home) -> StudyConfig:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from tuner.study.files import Record
 from tuner.study.ledger import Entry
+from tuner.study.replicates import trained_with
 from tuner.study.trial import TrialSpec
 from tuner.tracking.tracker import Status, Tracker
 
@@ -33,8 +34,7 @@ class Recorder:
     def started(self, entry: Entry, spec: TrialSpec) -> None:
         # What this recorder was told of before is written, or waits to be.
         earlier = entry.number not in self._runs and entry.records
-        seed = spec.seed if spec.training_seed is None else spec.training_seed
-        self._begin(entry, {**spec.hyperparameters, "seed": seed})
+        self._begin(entry, {**spec.hyperparameters, "seed": trained_with(spec.seed, entry)})
         if earlier:
             self._fill(entry)
 

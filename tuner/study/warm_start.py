@@ -8,12 +8,11 @@ What did well elsewhere is a guess here, and its result teaches the sampler like
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from tuner.study.config import STORAGE_VARIABLE, StudyConfig, read_config
+from tuner.study.config import StudyConfig, ledger_url, read_config
 from tuner.study.database import LedgerUnreachable
 from tuner.study.home import Home
 from tuner.study.jsonfile import write_json
@@ -45,9 +44,8 @@ def find_warm_points(
             f"warm_start is {config.warm_start!r}, but must be another study under {home.path}; "
             f"there are: {known}"
         )
-    url = theirs.storage or os.environ.get(STORAGE_VARIABLE) or home.ledger_url
     try:
-        entries = Ledger.read(url, theirs.name).entries()
+        entries = Ledger.read(ledger_url(theirs, home), theirs.name).entries()
     except StudyNotFound:
         entries = []
     ranked = rank(entries, leading_criterion(theirs))
