@@ -19,6 +19,8 @@ from tests.stores import bucket, database
 __all__ = ["bucket", "database"]
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# Ray's processes give way to all others; beside a second process of tests, they would starve.
+os.environ.setdefault("RAY_worker_niceness", "0")
 
 TINY = [
     "--no-export", "--size", "32",

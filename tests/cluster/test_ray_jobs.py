@@ -35,10 +35,21 @@ def short_folder() -> Iterator[Path]:
 
 
 @pytest.fixture
-def dashboard(tmp_path: Path, short_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    monkeypatch.setenv("RAY_AUTH_MODE", "token")
-    monkeypatch.setenv("RAY_AUTH_TOKEN", TOKEN)
-    monkeypatch.delenv("RAY_AUTH_TOKEN_PATH", raising=False)
+def with_token() -> Iterator[None]:
+    """Ray reads its authentication once a process, and another test may have imported Ray."""
+    from ray._private.authentication_test_utils import reset_auth_token_state
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RAY_AUTH_MODE", "token")
+        patch.setenv("RAY_AUTH_TOKEN", TOKEN)
+        patch.delenv("RAY_AUTH_TOKEN_PATH", raising=False)
+        reset_auth_token_state()
+        yield
+    reset_auth_token_state()
+
+
+@pytest.fixture
+def dashboard(tmp_path: Path, short_folder: Path, with_token: None) -> Iterator[str]:
     port, folder = free_port(), short_folder
     command = [
         str(BIN / "ray"), "start", "--head", f"--port={free_port()}", "--num-cpus=1",

@@ -35,6 +35,8 @@ def run_in_workers(config: dict[str, Any], box: dict[str, Any]) -> None:
     from ray.train.torch import TorchConfig, TorchTrainer
     from ray.tune.integration.ray_train import TuneReportCallback
 
+    # A group has several processes to start; given up and begun again, it would be no sooner there.
+    os.environ.setdefault("RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S", "600")
     resources = box["resources"]
     per_worker = {"CPU": resources.cpus}
     if resources.gpus:
