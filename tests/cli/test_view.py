@@ -8,6 +8,7 @@ from typing import Any
 from rich.console import Console
 
 from tests.study.toys import make_conductor, make_ledger, play, record
+from tuner.cli.tables import make_console
 from tuner.cli.view import LineView, LiveView
 from tuner.study.budget import Budget
 
@@ -47,7 +48,7 @@ def test_the_live_view_stays_small_with_fifty_trials(tmp_path: Path) -> None:
 def test_lines_say_how_each_trial_ended(tmp_path: Path) -> None:
     ledger = make_ledger(tmp_path)
     conductor = make_conductor(ledger, "6")
-    console = Console(file=io.StringIO(), width=110)
+    console = make_console(io.StringIO())
     view = LineView(console, plan(6), conductor, ledger)
     conductor.observe(view)
     play(conductor, lambda spec, rung: 9.0 - spec.number)
@@ -56,6 +57,24 @@ def test_lines_say_how_each_trial_ended(tmp_path: Path) -> None:
     assert "default finished" in lines[0]
     assert "rung 1/4" in lines[-1]
     assert "best 9 (trial 0)" in lines[-1]
+
+
+def test_what_a_library_says_of_a_failure_is_shown_as_it_is(tmp_path: Path) -> None:
+    ledger = make_ledger(tmp_path)
+    conductor = make_conductor(ledger, "2")
+    console = make_console(io.StringIO())
+    lines = LineView(console, plan(2), conductor, ledger)
+    live = LiveView(console, plan(2), conductor, ledger)
+    reason = "[/a/file.cc:152] timed out, remote=[::1]:x: [bold]"
+    for observer in (lines, live):
+        conductor.observe(observer)
+    spec = conductor.next()
+    assert spec is not None
+    conductor.end(spec.number, "failed", reason)
+    console.print(live._draw())
+    text = str(console.file.getvalue())  # type: ignore[attr-defined]
+    assert f"failed        {reason}" in text.splitlines()[0]
+    assert text.count(reason[:40]) == 2
 
 
 def test_warnings_stand_under_a_finished_trial_and_are_counted_for_a_stopped_one(

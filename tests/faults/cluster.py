@@ -99,6 +99,7 @@ class Cluster:
     nodes: list[Node] = field(default_factory=list)
     head: Any = None
     port: int = 0
+    environment: dict[str, str] = field(default_factory=dict)
 
     def start(self) -> None:
         self._mark = f"{random.SystemRandom().randrange(1 << 20):x}"
@@ -124,7 +125,9 @@ class Cluster:
     def address(self) -> str:
         return f"{self._at(1)}:{self.port}"
 
-    def add(self) -> Node:
+    def add(self, hidden: Path | None = None) -> Node:
+        """One more node. It sees an empty folder of its own where others see `hidden`, as on a
+        machine that shares no files with them."""
         number = len(self.nodes) + 2
         wire, prefix = "", []
         if self.spaces:
@@ -139,6 +142,10 @@ class Cluster:
                 ("link", "set", "lo", "up"),
             ):
                 ip("-n", space, *words)
+            if hidden is not None:
+                # The space has mounts of its own, too.
+                script = 'mount -t tmpfs none "$0" && exec "$@"'
+                prefix = [*prefix, "sh", "-c", script, str(hidden)]
         process = self._ray(
             prefix, f"--address={self.address}", "--num-cpus=1",
             f"--node-ip-address={self._at(number)}", f"--temp-dir={self.folder}{number}",
@@ -158,7 +165,8 @@ class Cluster:
                     "--object-store-memory=80000000",
                     f"--dashboard-agent-listen-port={free_port()}",
                 ],
-                stdout=log, stderr=log, env={**os.environ, **QUICK}, start_new_session=True,
+                stdout=log, stderr=log, env={**os.environ, **QUICK, **self.environment},
+                start_new_session=True,
             )  # fmt: skip
 
     def stop(self) -> None:

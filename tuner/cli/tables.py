@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import IO, Any, Literal
 
 from rich.console import Console
 from rich.table import Table
@@ -40,9 +40,16 @@ def shown(value: object) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
-def print_rows(rows: Sequence[Mapping[str, Any]], empty: str) -> None:
+def make_console(stream: IO[str]) -> Console:
+    """A console on a stream. What it prints may hold any text of a user's, a library's or an
+    error's, so brackets and colons in it mean nothing."""
     # A file or a pipe has no width of its own: tables would be squeezed into 80 columns.
-    console = Console(width=None if sys.stdout.isatty() else WIDTH)
+    width = None if stream.isatty() else WIDTH
+    return Console(file=stream, width=width, highlight=False, markup=False, emoji=False)
+
+
+def print_rows(rows: Sequence[Mapping[str, Any]], empty: str) -> None:
+    console = make_console(sys.stdout)
     if not rows:
         console.print(empty)
         return

@@ -47,6 +47,11 @@ def warning_count(entry: Entry) -> str:
     return f"{len(entry.warnings)} warning{'s' * (len(entry.warnings) > 1)}"
 
 
+def warning(text: str) -> Text:
+    """A warning as a line."""
+    return Text.assemble(("warning ", "yellow"), text)
+
+
 class LineView(_Standing):
     """One line for each trial that ends: for pipes, files and continuous integration."""
 
@@ -57,7 +62,7 @@ class LineView(_Standing):
 
     def begin(self) -> None:
         if self.plan.config.engine == "ray":
-            self.console.print("[dim]starting Ray[/dim]")
+            self.console.print("starting Ray", style="dim")
 
     def close(self) -> None: ...
 
@@ -75,8 +80,8 @@ class LineView(_Standing):
         self.done[entry.number] = entry
         self._print(self._line(entry))
         if entry.state == "finished":
-            for warning in entry.warnings:
-                self.console.print(f"        [yellow]warning[/yellow] {warning}", soft_wrap=True)
+            for text in entry.warnings:
+                self.console.print(Text.assemble(" " * 8, warning(text)), soft_wrap=True)
 
     def _print(self, text: str) -> None:
         minutes, seconds = divmod(int(time.monotonic() - self._began), 60)

@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from methods.registry import get_method
-from tuner.cli.tables import WIDTH, shown, table_of
+from tuner.cli.tables import make_console, shown, table_of
 from tuner.cli.verdicts import (
     DEMO,
     arms_block,
@@ -22,7 +22,7 @@ from tuner.cli.verdicts import (
     reliability_block,
     threshold_line,
 )
-from tuner.cli.view import LineView, LiveView
+from tuner.cli.view import LineView, LiveView, warning
 from tuner.study.conductor import Conductor, Observer
 from tuner.study.ledger import Ledger
 from tuner.study.plan import Plan
@@ -31,9 +31,7 @@ from tuner.study.workbench import Workbench
 
 def make_voice(*, to_error: bool) -> ConsoleVoice:
     """A voice on standard output, or on standard error where that must hold JSON alone."""
-    stream = sys.stderr if to_error else sys.stdout
-    width = None if stream.isatty() else WIDTH
-    return ConsoleVoice(Console(file=stream, width=width, highlight=False))
+    return ConsoleVoice(make_console(sys.stderr if to_error else sys.stdout))
 
 
 class ConsoleVoice:
@@ -45,16 +43,16 @@ class ConsoleVoice:
         self._told = -1
 
     def say(self, text: str) -> None:
-        self.console.print(f"[dim]{text}[/dim]")
+        self.console.print(text, style="dim")
 
     def warn(self, text: str) -> None:
-        self.console.print(f"[yellow]warning[/yellow] {text}")
+        self.console.print(warning(text))
 
     def progress(self, done: int, total: int) -> None:
         quarter = 4 * done // max(total, 1)
         if quarter != self._told and done < total:
             self._told = quarter
-            self.console.print(f"[dim]preparing images: {done} of {total}[/dim]")
+            self.say(f"preparing images: {done} of {total}")
 
     def plan(self, plan: Plan, workbench: Workbench) -> None:
         config, prepared = plan.config, workbench.prepared
@@ -112,15 +110,15 @@ class ConsoleVoice:
             )
         )
         if winner["learned"]:
-            self.console.print(f"[dim]learned[/dim] {_named(winner['learned'])}")
-        self.console.print(f"[dim]trials[/dim] {ended}")
+            self.console.print(Text.assemble(("learned ", "dim"), _named(winner["learned"])))
+        self.console.print(Text.assemble(("trials ", "dim"), ended))
         self.console.print(Padding(_hyperparameters(winner), (1, 0, 1, 2)))
         self.console.print(Padding(arms_block(summary["arms"]), (0, 0, 1, 0)))
         self.console.print(Padding(reliability_block(summary["reliability"]), (0, 0, 1, 0)))
         if summary["audit"] is not None:
             self.audit(summary["audit"], demo=summary["data"]["demo"])
         else:
-            self.console.print("[dim]no labels in the data, so nothing to audit[/dim]")
+            self.say("no labels in the data, so nothing to audit")
         self._groups(summary["groups"])
         self._warnings(summary["warnings"], winner["trial"])
         rows = Table(box=None, show_header=False, pad_edge=False)
@@ -188,19 +186,22 @@ class ConsoleVoice:
 
     def _warnings(self, warnings: Sequence[Mapping[str, Any]], winner: int) -> None:
         """Those of the winner in full; of the others, how many there are."""
-        others = {w["trial"] for w in warnings if w["trial"] != winner}
-        for warning in warnings:
-            if warning["trial"] == winner:
-                self.warn(f"trial {winner}, the winner: {warning['text']}")
+        others = {found["trial"] for found in warnings if found["trial"] != winner}
+        for found in warnings:
+            if found["trial"] == winner:
+                self.warn(f"trial {winner}, the winner: {found['text']}")
         if others:
             trials = f"{len(others)} other trial{'s' * (len(others) > 1)}"
-            self.console.print(f"[dim]{trials} with warnings: see warnings in summary.json[/dim]")
+            self.say(f"{trials} with warnings: see warnings in summary.json")
 
     def status(self, status: Mapping[str, Any]) -> None:
         """One study's state, then its trials."""
         self.console.print(
-            f"[bold]{status['study']}[/bold]  {status['state']}, {status['spent']:.0%} of "
-            f"{status['budget']} spent, {status['seconds'] / 60:.1f} min at work"
+            Text.assemble(
+                (status["study"], "bold"),
+                f"  {status['state']}, {status['spent']:.0%} of {status['budget']} spent, "
+                f"{status['seconds'] / 60:.1f} min at work",
+            )
         )
         if status["best"] is not None:
             self.console.print(f"best so far: trial {status['best']} by {status['criterion']}")

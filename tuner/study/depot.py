@@ -68,7 +68,8 @@ class Depot:
         for name in names:
             with self._files.open_input_stream(f"{self._place(rung)}/{name}") as source:
                 content = source.read()
-            part = folder / f".fetched-{name}"
+            # The workers of a trial that stand on one machine fetch beside each other.
+            part = folder / f".{os.getpid()}-{name}"
             part.write_bytes(content)
             part.replace(folder / name)
 

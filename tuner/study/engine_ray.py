@@ -28,7 +28,9 @@ from tuner.study.files import Unkept
 from tuner.study.plan import Layout
 from tuner.study.worker import run_in_process, run_in_workers
 
-WAITING = 0.01
+# A trial that only waits for its workers must hold something, and every node has memory: a share of
+# a processor would keep its own workers from a cluster that has just enough of them.
+WAITING: dict[str, float] = {"memory": 1}
 
 # How Ray says that a process, or the machine under it, is gone or cannot be reached. Tune writes
 # down the words of an error, seldom its name.
@@ -161,16 +163,14 @@ def start(resources: Resources) -> None:
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     options: dict[str, Any] = {"logging_level": "error", "log_to_driver": False}
     # A trace for each process that is lost; the ledger and the screen say it in a line.
-    logging.getLogger("ray.tune.execution.tune_controller").setLevel(logging.CRITICAL)
+    for name in ("ray.tune.execution.tune_controller", "ray.tune.tune"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
     if resources.address:
         _attach(resources.address, options)
         return
     os.environ.setdefault("RAY_AUTH_MODE", "disabled")
     total = resources.parallel * resources.workers
     cpus = max(os.cpu_count() or 1, math.ceil(total * resources.cpus))
-    if resources.in_workers:
-        # Room for the trials themselves, which only wait for their workers.
-        cpus += 1
     ray.init(
         address="local",
         num_cpus=cpus,
@@ -225,15 +225,14 @@ def run_on_ray(conductor: Conductor, arrays: StudyArrays, resources: Resources, 
         "resources": resources,
         "storage": str(home),
     }
-    bundles = {"cpu": resources.cpus, "gpu": resources.gpus}
     if resources.in_workers:
-        # The trial itself only waits for its workers.
-        function, bundles = tune.with_parameters(run_in_workers, box=box), {"cpu": WAITING}
+        bundle, function = WAITING, tune.with_parameters(run_in_workers, box=box)
     else:
+        bundle = {"CPU": resources.cpus, "GPU": resources.gpus}
         function = tune.with_parameters(run_in_process, box=box)
     try:
         tune.Tuner(
-            tune.with_resources(function, bundles),
+            tune.with_resources(function, tune.PlacementGroupFactory([bundle])),
             tune_config=tune.TuneConfig(
                 search_alg=LedgerSearcher(key),
                 scheduler=LedgerScheduler(key),

@@ -32,8 +32,10 @@ def run_in_process(config: dict[str, Any], box: dict[str, Any]) -> None:
 def run_in_workers(config: dict[str, Any], box: dict[str, Any]) -> None:
     """A function trainable: start a worker group and pass its reports on to Tune."""
     import ray.train
-    from ray.train.torch import TorchConfig, TorchTrainer
+    from ray.train.torch import TorchTrainer
     from ray.tune.integration.ray_train import TuneReportCallback
+
+    from tuner.study.group import GroupConfig
 
     # A group has several processes to start; given up and begun again, it would be no sooner there.
     os.environ.setdefault("RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S", "600")
@@ -44,7 +46,7 @@ def run_in_workers(config: dict[str, Any], box: dict[str, Any]) -> None:
     TorchTrainer(
         worker_loop,
         train_loop_config={**config, "box": box},
-        torch_config=TorchConfig(backend="nccl" if resources.gpus >= 1 else "gloo"),
+        torch_config=GroupConfig(backend="nccl" if resources.gpus >= 1 else "gloo"),
         scaling_config=ray.train.ScalingConfig(
             num_workers=resources.workers,
             use_gpu=bool(resources.gpus),
