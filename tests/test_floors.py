@@ -76,4 +76,4 @@ def test_only_the_ledger_speaks_optuna_and_only_the_engine_speaks_ray() -> None:
         if "optuna" in tops(path):
             assert path.name in ("ledger.py", "store.py", "importance.py"), path
         if "ray" in tops(path):
-            assert path.name in ("engine_ray.py", "worker.py"), path
+            assert path.name in ("engine_ray.py", "group.py", "worker.py"), path
