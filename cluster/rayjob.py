@@ -78,8 +78,14 @@ def _cluster(job: ClusterJob) -> dict[str, Any]:
         "rayVersion": job.ray_version,
         "enableInTreeAutoscaling": scaled,
         "headGroupSpec": {
-            # No trial may run where the driver runs: it would be killed for the trial's memory.
-            "rayStartParams": {"num-cpus": "0", "num-gpus": "0", "dashboard-host": "0.0.0.0"},
+            # No trial may run where the driver runs: it would be killed for the trial's memory. One
+            # that waits for its workers holds memory alone.
+            "rayStartParams": {
+                "num-cpus": "0",
+                "num-gpus": "0",
+                "memory": "0",
+                "dashboard-host": "0.0.0.0",
+            },
             "template": {
                 "metadata": {"labels": dict(OURS)},
                 "spec": _pod(job, "ray-head", job.head),

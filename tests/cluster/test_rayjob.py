@@ -119,7 +119,8 @@ def test_what_a_job_asks_for_is_in_its_manifest() -> None:
     assert shlex.split(spec["entrypoint"]) == list(JOB.entrypoint)
     cluster = spec["rayClusterSpec"]
     head, worker = cluster["headGroupSpec"], cluster["workerGroupSpecs"][0]
-    assert head["rayStartParams"] | {"num-cpus": "0", "num-gpus": "0"} == head["rayStartParams"]
+    nothing = {"num-cpus": "0", "num-gpus": "0", "memory": "0"}
+    assert head["rayStartParams"] | nothing == head["rayStartParams"]
     assert (worker["minReplicas"], worker["maxReplicas"]) == (0, 2)
     assert cluster["enableInTreeAutoscaling"] is True
     pod = worker["template"]["spec"]
