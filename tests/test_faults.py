@@ -65,10 +65,10 @@ def test_a_killed_driver_is_resumed_without_losing_a_finished_trial(tuner: Run, 
     before = {e.number: e for e in ledger_entries(home, "cut")}
     finished = {n for n, e in before.items() if e.state == "finished"}
     assert tuner("status", "cut").stdout.count("interrupted")
-    summary = json_of(tuner("resume", "cut", "--json"))
+    summary = json_of(tuner("resume", "cut", "--json", "--parallel", "1", "--budget", "7"))
     after = {e.number: e for e in ledger_entries(home, "cut")}
-    assert summary["trials"] == {"finished": 6, "stopped_early": 0, "failed": 0}
-    assert len(after) == 6
+    assert summary["trials"] == {"finished": 7, "stopped_early": 0, "failed": 0}
+    assert len(after) == 7
     for number in finished:
         assert after[number] == before[number]
     for entry in after.values():

@@ -22,13 +22,25 @@ if TYPE_CHECKING:
 Place = str | Path
 
 
-class Options(TypedDict, total=False):
+class Layout(TypedDict, total=False):
+    """Options that say how far a study goes and where its trials run; they may change midway."""
+
+    budget: str
+    parallel: int | None
+    workers_per_trial: int
+    cpus_per_worker: float | None
+    gpus_per_worker: float | None
+    engine: Literal["ray", "local"]
+    trainer: Literal["auto", "workers", "inline"]
+    address: str | None
+
+
+class Options(Layout, total=False):
     """Options of a study beside its category and data; `tuner launch --help` says what each is."""
 
     name: str | None
     methods: Sequence[str]
     space: str | None
-    budget: str
     criterion: str
     rung_criterion: str
     objective: Literal["single", "pareto"]
@@ -42,12 +54,6 @@ class Options(TypedDict, total=False):
     warm_start: str | None
     replicates: int | None
     early_stopping: bool
-    parallel: int | None
-    workers_per_trial: int
-    cpus_per_worker: float | None
-    gpus_per_worker: float | None
-    engine: Literal["ray", "local"]
-    trainer: Literal["auto", "workers", "inline"]
     precision: Literal["auto", "float32", "bfloat16"]
     pins: Mapping[str, Value]
     textures: str | None
@@ -59,7 +65,6 @@ class Options(TypedDict, total=False):
     storage: str | None
     storage_path: str | None
     tracking_uri: str | None
-    address: str | None
 
 
 def launch(
@@ -104,11 +109,21 @@ def configure(
     return StudyConfig(category=category, data=str(data), **given)
 
 
-def resume(study: str, *, home: Place | None = None, voice: Voice | None = None) -> dict[str, Any]:
-    """Go on with a study that was stopped or killed; returns the summary."""
+def resume(
+    study: str,
+    *,
+    home: Place | None = None,
+    voice: Voice | None = None,
+    **changes: Unpack[Layout],
+) -> dict[str, Any]:
+    """Go on with a study that was stopped or killed; returns the summary.
+
+    `changes` hold from now on: a bigger budget, more or fewer workers, another cluster. Raises
+    ValueError for anything wrong with them, and what `launch` raises.
+    """
     from tuner.job import resume as run
 
-    return run(study, home_at(home), voice)
+    return run(study, home_at(home), voice, **changes)
 
 
 def audit(study: str, *, home: Place | None = None) -> dict[str, Any] | None:

@@ -75,9 +75,13 @@ def launch(
     return Job.prepare(config, home, voice or Silent()).run(resume=resume)
 
 
-def resume(name: str, home: Home, voice: Voice | None = None) -> dict[str, Any]:
-    """Go on with a study that was interrupted; a study at its end is only summed up again."""
-    return Job.prepare(read_config(name, home), home, voice or Silent()).run(resume=True)
+def resume(name: str, home: Home, voice: Voice | None = None, **changes: Any) -> dict[str, Any]:
+    """Go on with a study that was interrupted; a study at its end is only summed up again.
+
+    `changes` are what is asked for otherwise from now on: a bigger budget, other workers.
+    """
+    config = read_config(name, home).changed(**changes)
+    return Job.prepare(config, home, voice or Silent()).run(resume=True)
 
 
 @dataclass

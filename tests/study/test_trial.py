@@ -17,6 +17,7 @@ from methods.criteria.defects import build_synthetic
 from methods.criteria.registry import criterion_names
 from methods.registry import _METHODS, get_method
 from search_spaces.loader import load_search_space
+from tests.threads import in_threads
 from tuner.study.arrays import StudyArrays, pack_synthetic
 from tuner.study.files import TrialFiles
 from tuner.study.space import build_space
@@ -104,6 +105,34 @@ def test_kept_weights_give_the_kept_scores(spec: TrialSpec, arrays: StudyArrays)
     torch.testing.assert_close(
         scores.float(), torch.from_numpy(files.scores()["test"]), rtol=2e-3, atol=1e-6
     )
+
+
+@pytest.mark.parametrize(("before", "after"), [(2, 1), (1, 2)])
+def test_a_trial_goes_on_with_fewer_or_more_workers(
+    spec: TrialSpec, arrays: StudyArrays, tmp_path: Path, before: int, after: int
+) -> None:
+    whole = list(conduct(spec, arrays, Runtime()))
+    depot = str(tmp_path / "depot")
+
+    def work(rungs: int, world: int, after_rung: int) -> list[dict[str, Any]]:
+        def one(rank: int, all_reduce: Any) -> list[dict[str, Any]]:
+            folder = str(tmp_path / f"rank {rank} of {world}")
+            mine = replace(spec, folder=folder, depot=depot, after_rung=after_rung)
+            running = conduct(
+                mine, arrays, Runtime(rank=rank, world_size=world, all_reduce=all_reduce)
+            )
+            return [next(running) for _ in range(rungs)]
+
+        found = in_threads(world, one)
+        assert all(isinstance(each, list) for each in found), found
+        return list(found[0])
+
+    records = work(2, before, 0) + work(1, after, 2)
+    assert [record["rung"] for record in records] == [1, 2, 3]
+    for got, wanted in zip(records, whole, strict=True):
+        assert got["train_loss"] == pytest.approx(wanted["train_loss"], rel=1e-4)
+        for name, value in wanted["criteria"].items():
+            assert got["criteria"][name] == pytest.approx(value, rel=1e-2, abs=1e-6), name
 
 
 def test_a_trial_goes_on_on_another_machine(

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from tuner.cli.errors import explained
 from tuner.cli.output import only_json, print_json
+from tuner.cli.study_options import takes_changes
 
 
+@takes_changes
 def resume(
     study: Annotated[str, typer.Argument(help="Name of the study; see: tuner list studies.")],
+    changes: dict[str, Any],
     as_json: Annotated[
         bool, typer.Option("--json", help="One JSON object on standard output.")
     ] = False,
@@ -19,14 +22,15 @@ def resume(
     """Go on with a study that was stopped or killed.
 
     Finished trials are kept, running ones go on from their last rung, and the time in between is
-    not charged to the budget.
+    not charged to the budget. Options change what was asked for: a bigger budget, more or fewer
+    workers, another cluster.
     """
     with explained(), only_json(as_json):
         from tuner import api
         from tuner.cli.voice import make_voice
 
         voice = make_voice(to_error=as_json)
-        result = api.resume(study, voice=voice)
+        result = api.resume(study, voice=voice, **changes)
         voice.summary(result)
     if as_json:
         print_json(result)

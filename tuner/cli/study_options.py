@@ -1,13 +1,15 @@
-"""The options of a study: the same for `tuner launch` and `tuner submit`."""
+"""The options of a study: the same for `tuner launch` and `tuner submit`, some for `resume`."""
 
 from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable
-from typing import Annotated, Any
+from collections.abc import Callable, Sequence
+from typing import Annotated, Any, get_args
 
 import typer
+
+from tuner.api import Layout
 
 
 def _request(
@@ -163,19 +165,55 @@ def takes_study(command: Callable[..., None]) -> Callable[..., None]:
     It is called with `study`, which makes the request when it is called: a wrong text is then
     explained like any other error.
     """
+    return _taking(
+        list(_OPTIONS.values()),
+        "study",
+        lambda asked: functools.partial(_request, **asked),
+        command,
+    )
+
+
+def takes_changes(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command those options that may change midway, before its own.
+
+    It is called with `changes`: those of them that were given.
+    """
+    options = [
+        _OPTIONS[name].replace(default=None, annotation=_or_none(_OPTIONS[name].annotation))
+        for name in Layout.__annotations__
+    ]
+    return _taking(
+        options,
+        "changes",
+        lambda asked: {name: value for name, value in asked.items() if value is not None},
+        command,
+    )
+
+
+def _or_none(annotated: Any) -> Any:
+    kind, *option = get_args(annotated)
+    return Annotated[kind | None, *option]
+
+
+def _taking(
+    options: Sequence[inspect.Parameter],
+    name: str,
+    made: Callable[[dict[str, Any]], object],
+    command: Callable[..., None],
+) -> Callable[..., None]:
+    """A command that takes options before its own, and is called with what is made of them."""
     own = [
         parameter
         for parameter in inspect.signature(command, eval_str=True).parameters.values()
-        if parameter.name != "study"
+        if parameter.name != name
     ]
 
     @functools.wraps(command)
     def run(**given: Any) -> None:
-        asked = {name: given.pop(name) for name in _OPTIONS}
-        command(study=functools.partial(_request, **asked), **given)
+        asked = {option.name: given.pop(option.name) for option in options}
+        command(**{name: made(asked)}, **given)
 
-    parameters = [*_OPTIONS.values(), *own]
-    kinds = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in parameters]
+    kinds = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in (*options, *own)]
     run.__signature__ = inspect.Signature(kinds)  # type: ignore[attr-defined]
     run.__annotations__ = {p.name: p.annotation for p in kinds}
     del run.__wrapped__

@@ -83,6 +83,10 @@ class StudyConfig(BaseModel):
             )
         return size
 
+    def changed(self, **changes: Any) -> StudyConfig:
+        """The same study, asked for otherwise. Raises ValueError."""
+        return StudyConfig.model_validate({**self.model_dump(), **changes})
+
     def shared(self) -> dict[str, Any]:
         """What holds on every machine: without the places that may hold passwords."""
         return self.model_dump(mode="json", exclude={"storage", "tracking_uri"})
