@@ -32,6 +32,7 @@ from tuner.study.trial import TrialSpec
 from tuner.study.warm_start import keep_warm_points
 from tuner.study.workbench import Workbench, set_up
 from tuner.tracking import Tracker, artifacts_of
+from tuner.versions import versions
 from tuner.voice import Silent, Voice
 
 
@@ -330,13 +331,6 @@ def _sigterm_as_interrupt() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, before)
-
-
-def versions() -> dict[str, str]:
-    """Versions of what a result depends on."""
-    from importlib.metadata import version
-
-    return {name: version(name) for name in ("tuner", "torch", "ray", "optuna", "mlflow")}
 
 
 def audit(name: str, home: Home) -> dict[str, Any] | None:

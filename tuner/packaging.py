@@ -19,6 +19,7 @@ from tuner.study.home import StudyFolder
 from tuner.study.ledger import Entry
 from tuner.study.selection import Winner
 from tuner.study.workbench import Workbench, restore
+from tuner.versions import versions
 
 if TYPE_CHECKING:
     from tuner.registry import Threshold, Trained
@@ -125,7 +126,6 @@ def _save(
     held_out: ArrayLike,
     members: Sequence[Trained] = (),
 ) -> None:
-    from tuner.job import versions
     from tuner.registry import save_package
 
     save_package(

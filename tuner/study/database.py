@@ -9,6 +9,8 @@ from typing import Any, TypeVar
 
 from filelock import FileLock
 
+from tuner.study.causes import causes
+
 T = TypeVar("T")
 
 _FIRST_USE = 0x74756E6572
@@ -67,11 +69,10 @@ def engine_options(url: str) -> dict[str, Any]:
 
 def no_room(error: BaseException | None) -> str | None:
     """Where an error says, of itself or of its causes, that a disk is full: the words."""
-    while error is not None:
-        for line in reversed(str(error).splitlines()):
+    for found in causes(error):
+        for line in reversed(str(found).splitlines()):
             if any(word in line for word in ("disk is full", "No space left", "quota exceeded")):
                 return line.strip()[:200]
-        error = error.__cause__ or error.__context__
     return None
 
 

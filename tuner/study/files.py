@@ -16,6 +16,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from tuner.study.causes import causes
 from tuner.study.depot import Depot, DepotError
 
 Record = dict[str, Any]
@@ -151,9 +152,7 @@ def _save(state: dict[str, Any], path: Path) -> None:
 
 def _reason(error: BaseException) -> str:
     """The system's own words where they are among the causes; libraries have others."""
-    found: BaseException | None = error
-    while found is not None:
+    for found in causes(error):
         if isinstance(found, OSError) and found.strerror:
             return found.strerror
-        found = found.__cause__ or found.__context__
     return (str(error).splitlines() or [type(error).__name__])[0][:200]
