@@ -58,6 +58,12 @@ def speaking_to(uri: str) -> Iterator[Any]:
         if not type(error).__module__.startswith(("mlflow", "sqlalchemy", "requests", "urllib3")):
             raise
         text = (str(error).splitlines() or [""])[0][:300]
+        if "error code 401" in text or "error code 403" in text:
+            raise RegistryError(
+                f"the registry {uri} does not accept the credentials; set "
+                "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD (or MLFLOW_TRACKING_TOKEN) "
+                "of a user who may do this"
+            ) from error
         raise RegistryError(
             f"the registry {uri} is away or refuses ({type(error).__name__}: {text}); nothing was "
             "changed by this call that `tuner history` does not show"
