@@ -49,11 +49,12 @@ def test_a_study_that_leaves_nothing_on_its_machine(
 ) -> None:
     write_mvtec(tmp_path / "images", normals=4, good=2, bad=2)
     upload(tmp_path / "images")
-    launched = tuner(
-        "launch", "--name", "away", "--category", "part", "--data", f"s3://{BUCKET}/data",
+    asked = [
+        "launch", "--category", "part", "--data", f"s3://{BUCKET}/data",
         "--storage-path", f"s3://{BUCKET}/studies", "--durable", "--budget", "1",
         "--engine", "local", "--cpus-per-worker", "1", "--precision", "float32", *TINY,
-    )  # fmt: skip
+    ]  # fmt: skip
+    launched = tuner(*asked, "--name", "away")
     assert launched.exit_code == 0, launched.output
     assert "part version 1 (challenger)" in launched.output
     kept = [path.read_bytes() for path in home.rglob("*") if path.is_file()]
@@ -68,6 +69,8 @@ def test_a_study_that_leaves_nothing_on_its_machine(
     assert judged.exit_code == 0, judged.output
 
     monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "a wrong one")
-    refused = tuner("history", "part")
-    assert refused.exit_code == 2
-    assert "MLFLOW_TRACKING_PASSWORD" in refused.output and "a wrong one" not in refused.output
+    for command in (["history", "part"], asked):
+        refused = tuner(*command)
+        assert refused.exit_code == 2
+        assert "MLFLOW_TRACKING_PASSWORD" in refused.output
+        assert "a wrong one" not in refused.output and "rung 1/4" not in refused.output

@@ -13,7 +13,13 @@ from typing import Any
 
 from tuner.registry.package import PACKAGE_FILE
 from tuner.registry.register import CHALLENGER, PACKAGE_TAG, RegistryError, model_name
-from tuner.tracking.store import error_code, make_client, sqlite_path
+from tuner.tracking.store import (
+    CredentialsRefused,
+    credentials_refused,
+    error_code,
+    make_client,
+    sqlite_path,
+)
 
 CHAMPION = "champion"
 RETIRED_TAG = "tuner.retired"
@@ -57,13 +63,9 @@ def speaking_to(uri: str) -> Iterator[Any]:
     except Exception as error:
         if not type(error).__module__.startswith(("mlflow", "sqlalchemy", "requests", "urllib3")):
             raise
+        if credentials_refused(error):
+            raise RegistryError(f"the registry {CredentialsRefused(uri)}") from error
         text = (str(error).splitlines() or [""])[0][:300]
-        if "error code 401" in text or "error code 403" in text:
-            raise RegistryError(
-                f"the registry {uri} does not accept the credentials; set "
-                "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD (or MLFLOW_TRACKING_TOKEN) "
-                "of a user who may do this"
-            ) from error
         raise RegistryError(
             f"the registry {uri} is away or refuses ({type(error).__name__}: {text}); nothing was "
             "changed by this call that `tuner history` does not show"

@@ -64,6 +64,24 @@ def refused(error: BaseException) -> bool:
     return getattr(error, "error_code", None) in _REFUSALS
 
 
+class CredentialsRefused(ValueError):
+    """A store that answers, but not to this user."""
+
+    def __init__(self, uri: str) -> None:
+        super().__init__(
+            f"{uri} does not accept the credentials; set MLFLOW_TRACKING_USERNAME and "
+            "MLFLOW_TRACKING_PASSWORD (or MLFLOW_TRACKING_TOKEN) of a user who may do this"
+        )
+
+
+def credentials_refused(error: BaseException | None) -> bool:
+    """Whether a store does not accept who asks."""
+    if getattr(error, "error_code", None) in ("UNAUTHENTICATED", "PERMISSION_DENIED"):
+        return True
+    # An answer that is no JSON has its code in the text alone.
+    return any(f"error code {code} " in str(error) for code in (401, 403))
+
+
 def error_code(error: BaseException) -> str:
     return str(getattr(error, "error_code", "") or type(error).__name__)
 

@@ -11,7 +11,13 @@ from typing import Literal
 
 from tuner.tracking.delivery import Delivery
 from tuner.tracking.outbox import NewRun, Outbox, joined, read_spool, write_spool
-from tuner.tracking.store import Store, answers, open_store
+from tuner.tracking.store import (
+    CredentialsRefused,
+    Store,
+    answers,
+    credentials_refused,
+    open_store,
+)
 from tuner.tracking.values import clean_metrics, clean_params, clean_tags
 
 Status = Literal["FINISHED", "KILLED", "FAILED"]
@@ -28,10 +34,10 @@ class Tracker:
     """Writes one parent run a study and one child run a trial, in batches.
 
     Made for the driver alone: one object, one thread. Nothing here raises because a store is away
-    or refuses a value; what could not be written waits (`pending`), is tried again at later
-    flushes with growing pauses, and lies in the file `spool` until it is written. A tracker made
-    later with the same spool writes it out. Writing twice does no harm: runs are found by their
-    study and trial number.
+    or refuses a value, but where it lets nobody in when a study starts. What could not be written
+    waits (`pending`), is tried again at later flushes with growing pauses, and lies in the file
+    `spool` until it is written. A tracker made later with the same spool writes it out. Writing
+    twice does no harm: runs are found by their study and trial number.
 
     Run ids are MLflow's own, or provisional ones (`pending-...`) where the store was away when
     the run was started; every method takes both, `resolve` gives the real one.
@@ -59,6 +65,7 @@ class Tracker:
         self.artifact_root = artifact_root
         self.experiment = experiment
         self.last_error: str | None = None
+        self._locked_out = False
         self._spool = spool
         self._clock = clock
         self._delivery = Delivery(lambda: opener(uri, artifact_root, experiment))
@@ -95,7 +102,8 @@ class Tracker:
         """Start, or go on with, the parent run of the study `name`.
 
         A study that has a run already gets that one again, so that a resumed study stays one run.
-        Raises ValueError for a name with a quotation mark, which MLflow cannot search for.
+        Raises ValueError for a name with a quotation mark, which MLflow cannot search for, and
+        CredentialsRefused.
         """
         if not name or set(name) & set("'\"`\\\n"):
             raise ValueError(f"study name is {name!r}, but must be text without quotation marks")
@@ -103,6 +111,8 @@ class Tracker:
         handle = self._start(NewRun(name, None, None, run_id, _now(), own), params)
         self._studies[handle] = (name, own)
         self.flush()
+        if self._locked_out:
+            raise CredentialsRefused(self.uri)
         return self._ids.get(handle, handle)
 
     def start_trial(
@@ -290,6 +300,7 @@ class Tracker:
 
     def _put_off(self, error: Exception) -> None:
         self.last_error = f"{type(error).__name__}: {error}".splitlines()[0][:300]
+        self._locked_out = credentials_refused(error)
         if self._wait == 0.0:
             _log.warning("tracking store %s is away, results wait: %s", self.uri, self.last_error)
         self._wait = min(max(2 * self._wait, FIRST_WAIT), LONGEST_WAIT)
