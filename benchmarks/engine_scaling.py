@@ -4,10 +4,12 @@
 
 Trials of no work (`idle.py`): what they take is the engine, the ledger (SQLite), the sampler, the
 judging of 16 small images at each rung, and the tracking store (MLflow on SQLite). Studies of 100
-and of 1,000 trials, each in a process of its own, two trials at once. Wanted: overhead per trial
-at 1,000 trials at most 1.3 times that at 100, and a driver that grows by less than 0.3 MB a trial.
-Both are told twice, for the whole study and for its last 100 trials: those show what an average
-hides. Processor time of the driver does not depend on what else the machine does; wall time does.
+and of 1,000 trials, each in a process of its own, two trials at once; the small one before and
+after the large one, so that the mean of both stands for the same machine. Wanted: overhead per
+trial at 1,000 trials at most 1.3 times that at 100, and a driver that grows by less than 0.3 MB a
+trial. Both are told twice, for the whole study and for its last 100 trials: those show what an
+average hides. Processor time of the driver does not depend on what else the machine does; wall
+time, most of which is disk flushes, does.
 """
 
 from __future__ import annotations
@@ -104,9 +106,25 @@ def told(
     }
 
 
+def study(trials: int, given: argparse.Namespace) -> dict[str, Any]:
+    """The figures of one study, in a process of its own."""
+    command = [sys.executable, __file__, "--one", str(trials), "--parallel", str(given.parallel)]
+    command += ["--profile", f"{given.profile}-{trials}"] if given.profile else []
+    done = subprocess.run(
+        command,
+        env={**os.environ, **idle.variables()},
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+    )
+    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    print(trials, json.dumps(found, indent=2), file=sys.stderr)
+    return found
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--trials", type=int, nargs="+", default=[100, 1000])
+    parser.add_argument("--trials", type=int, nargs=2, default=[100, 1000])
     parser.add_argument("--parallel", type=int, default=2)
     parser.add_argument("--profile", type=Path, help="write the driver's profile here")
     parser.add_argument("--one", type=int, help="run one study here and print its figures")
@@ -114,21 +132,14 @@ def main() -> None:
     if given.one:
         print(json.dumps(conduct(given.one, given.parallel, given.profile)))
         return
-    found: dict[str, Any] = {}
-    for trials in given.trials:
-        command = [sys.executable, __file__, "--one", str(trials), "--parallel"]
-        command += [str(given.parallel)]
-        command += ["--profile", f"{given.profile}-{trials}"] if given.profile else []
-        done = subprocess.run(
-            command,
-            env={**os.environ, **idle.variables()},
-            stdout=subprocess.PIPE,
-            text=True,
-            check=True,
-        )
-        found[str(trials)] = json.loads(done.stdout.splitlines()[-1])
-        print(trials, json.dumps(found[str(trials)], indent=2), file=sys.stderr)
-    few, many = (found[str(n)] for n in (min(given.trials), max(given.trials)))
+    least, most = min(given.trials), max(given.trials)
+    studies = [study(trials, given) for trials in (least, most, least)]
+    few = {
+        name: (studies[0][name] + studies[2][name]) / 2
+        for name, value in studies[0].items()
+        if isinstance(value, float)
+    }
+    many = studies[1]
     ratios = {
         name: round(many[name] / few[name], 3)
         for name in few
@@ -137,7 +148,7 @@ def main() -> None:
     result = {
         "processors": os.cpu_count(),
         "parallel": given.parallel,
-        "studies": found,
+        "studies": studies,
         "ratios": ratios,
         "wanted": WANTED,
         "kept": ratios["overhead_seconds_per_trial"] <= WANTED["overhead_ratio"]
