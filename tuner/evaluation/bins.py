@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 
 Array = NDArray[Any]
 
-CELLS = 1 << 20
+CELLS = 1 << 19
 # Small enough that what is computed of a block stays in the processor's cache.
-BLOCK_PIXELS = 1 << 15
+BLOCK_PIXELS = 1 << 16
 # Of more values in a cell than 2 to this power, pixels are sorted instead.
 STEPS = 3
 CROWDED_SHARE = 0.05
@@ -21,10 +21,12 @@ class Bins:
     """The 2n + 1 bins of n `chosen` values, which rise: bin 2k + 1 holds value k alone, bin 2k what
     lies strictly between values k - 1 and k. A value by itself is counted exactly.
 
-    An even grid lies over the values. Pixels in a cell without a chosen value are counted together;
-    the others are compared with the few values of their cell, in as many steps as that number has
+    An even grid lies over the values. A cell without a chosen value tells the bin of its pixels;
+    others are compared with the few values of their cell, in as many steps as that number has
     binary digits, and only those of crowded cells have to be sorted. Cells keep the order of
     values, so nothing is rounded.
+
+    `counts` int64 `[2n + 1]` says how many of the values added lie in each bin.
     """
 
     def __init__(self, chosen: Array) -> None:
@@ -42,8 +44,8 @@ class Bins:
         self._held = (inside > 0).astype(np.int8) + (inside >= 1 << self._steps)
         # Steps look ahead, past the last value, too.
         self._ahead = np.append(chosen, np.full(1 << STEPS, np.inf, chosen.dtype))
-        self._in_cell = np.zeros(CELLS + 1, dtype=np.int64)
-        self._counts = np.zeros(2 * len(chosen) + 1, dtype=np.int64)
+        self.counts = np.zeros(2 * len(chosen) + 1, dtype=np.int64)
+        self._found = np.empty(0, dtype=np.intp)
 
     def of(self, values: Array) -> Array:
         """The bin of each value, by a search."""
@@ -51,29 +53,21 @@ class Bins:
 
     def add(self, values: Array) -> None:
         """Count values; an array of any size."""
-        cells, bins = np.empty(len(values), np.intp), np.empty(len(values), np.intp)
-        found = 0
+        if len(self._found) < len(values):
+            # Fresh memory costs more here than the arithmetic, so it is used again.
+            self._found = np.empty(len(values), dtype=np.intp)
+        found = self._found[: len(values)]
         for start in range(0, len(values), BLOCK_PIXELS):
             block = values[start : start + BLOCK_PIXELS]
-            cell = self._cells(block)
-            cells[start : start + BLOCK_PIXELS] = cell
-            held = self._held.take(cell)
-            few = np.flatnonzero(held == 1)
-            bins[found : found + len(few)] = self._nearby(block.take(few), cell.take(few))
-            found += len(few)
-            # Sorted values are found faster, and their order does not matter here.
-            crowd = np.sort(block[held == 2])
-            bins[found : found + len(crowd)] = self.of(crowd)
-            found += len(crowd)
-        self._in_cell += np.bincount(cells, minlength=CELLS + 1)
-        self._counts += np.bincount(bins[:found], minlength=len(self._counts))
-
-    def counts(self) -> Array:
-        """int64 `[2n + 1]`: how many of the values added lie in each bin."""
-        free = self._held == 0
-        counts = self._counts.copy()
-        np.add.at(counts, 2 * self._first[free], self._in_cell[free])
-        return counts
+            bins = found[start : start + BLOCK_PIXELS]
+            cells = self._cells(block)
+            place, held = self._first.take(cells), self._held.take(cells)
+            np.multiply(place, 2, out=bins)
+            few, crowd = np.flatnonzero(held == 1), np.flatnonzero(held == 2)
+            bins[few] = self._nearby(block.take(few), place.take(few))
+            # Sorted values are found faster, and which of them is whose does not matter here.
+            bins[crowd] = self.of(np.sort(block.take(crowd)))
+        self.counts += np.bincount(found, minlength=len(self.counts))
 
     def _cells(self, values: Array) -> Array:
         """Cell of each value; 0 is below all that are chosen."""
@@ -84,9 +78,8 @@ class Bins:
         np.clip(spread, 0, CELLS, out=spread)
         return spread.astype(np.intp)
 
-    def _nearby(self, values: Array, cells: Array) -> Array:
-        """The bin of each value, from the first chosen value in its cell on."""
-        place = self._first.take(cells)
+    def _nearby(self, values: Array, place: Array) -> Array:
+        """The bin of each value, from the place of the first chosen value in its cell on."""
         for step in (1 << s for s in reversed(range(self._steps))):
             passed = self._ahead[step - 1 :].take(place) < values
             place += passed.view(np.int8) * np.int8(step)

@@ -111,7 +111,7 @@ def _count(chunks: Chunks, regions: Regions, bins: int) -> Histogram:
         defect += np.bincount(place, minlength=len(defect))
         overlap += np.bincount(place, weights=shares, minlength=len(defect))
         binned.add(values)
-    normal = binned.counts() - defect
+    normal = binned.counts - defect
     single = np.zeros(len(defect), dtype=bool)
     single[1::2] = True
     return Histogram(normal[::-1], defect[::-1], overlap[::-1], single[::-1])
