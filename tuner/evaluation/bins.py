@@ -72,8 +72,10 @@ class Bins:
     def _cells(self, values: Array) -> Array:
         """Cell of each value; 0 is below all that are chosen."""
         spread = np.empty(len(values), np.result_type(values.dtype, np.float32))
-        np.subtract(values, self._low, out=spread)
-        spread *= self._scale
+        # What overflows lies in the last cell anyway.
+        with np.errstate(over="ignore"):
+            np.subtract(values, self._low, out=spread)
+            spread *= self._scale
         spread += 1.0
         np.clip(spread, 0, CELLS, out=spread)
         return spread.astype(np.intp)
