@@ -31,10 +31,10 @@ def audited(
 
     counts, prepared = audit["counts"], bench.prepared
     mean = audit["trials"]["mean_image_auroc"]
-    said = "not defined, there is one kind of image only" if mean is None else f"{mean:.4g}"
+    average = "not defined, there is one kind of image only" if mean is None else f"{mean:.4g}"
     notes = [
         f"{counts['anomalous']} of {counts['images']} unlabelled images are anomalous. Mean image "
-        f"AUROC of all trials: {said}."
+        f"AUROC of all trials: {average}."
     ]
     if counts.get("masks_missing"):
         notes.append(f"{counts['masks_missing']} masks are missing; pixel figures leave them out.")
