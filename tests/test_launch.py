@@ -13,7 +13,8 @@ from tests.conftest import TINY, Run, json_of, write_mvtec
 
 
 def test_launch_on_demo_data_registers_a_model_that_loads_elsewhere(tuner: Run, home: Path) -> None:
-    summary = json_of(tuner("launch", "--budget", "4", "--json", "--name", "first", *TINY))
+    options = ["--budget", "4", "--replicates", "1", "--name", "first", "--json"]
+    summary = json_of(tuner("launch", *options, *TINY))
     assert summary["study"] == "first"
     assert summary["category"] == "tile"
     assert summary["data"]["demo"] is True
@@ -65,6 +66,8 @@ def test_launch_on_demo_data_registers_a_model_that_loads_elsewhere(tuner: Run, 
     card = summary["reliability"]
     assert card["verdict"] == "doubtful" or card["verdict"] == "no better than random"
     assert any("only 4 trials" in reason for reason in card["reasons"])
+    # A replicate is trained with another seed, wherever it is trained.
+    assert card["figures"]["seed_spread"]["validation_loss"] > 0
     assert status["reliability"] == again["reliability"] == card
     assert summary["arms"]["default"] == 0 and set(summary["arms"]["random"]) <= {1, 2, 3}
     refused = tuner("launch", "--name", "first", *TINY, check=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 from tests.conftest import write_mvtec
@@ -34,3 +35,22 @@ def test_warm_points_first_and_all_criteria_select(home: Path, tmp_path: Path) -
     assert winner["study_criteria"]["borda"] > 0
     assert summary["reliability"] == study_status("both", where)["reliability"]
     assert "only 3 trials" in " ".join(summary["reliability"]["reasons"])
+
+
+def test_images_of_one_kind_end_in_a_report_that_says_so(home: Path, tmp_path: Path) -> None:
+    data = write_mvtec(tmp_path / "data")
+    for folder in ("test/blot", "ground_truth"):
+        shutil.rmtree(data / "part" / folder)
+    config = StudyConfig(
+        name="good", category="part", data=str(data), budget="1", methods=("filter-memory",),
+        engine="local", cpus_per_worker=1, rungs=1, precision="float32", size=(32, 32),
+    )  # fmt: skip
+    summary = launch(config, Home(home))
+    audit = summary["audit"]
+    assert audit["counts"]["anomalous"] == 0 and audit["winner"]["image_auroc"] is None
+    assert audit["threshold"]["quantile"]["anomalous_flagged"] is None
+    # A method without embeddings of its own has no validation loss; that is no value of zero.
+    assert audit["criteria"]["validation_loss"]["applicable"] is False
+    assert summary["winner"]["criteria"]["validation_loss"] is None
+    page = Path(summary["report"]).read_text()
+    assert "not defined, there is one kind of image only" in page

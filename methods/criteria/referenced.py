@@ -28,14 +28,22 @@ def reference_validation(evidence: Evidence) -> float:
 
     NaN where it cannot be told: nothing pasted on the batch, or no fixed embedding.
     """
+    scores = _reference_scores(evidence)
+    return math.nan if scores is None else _validation(evidence, *scores)
+
+
+def _reference_scores(evidence: Evidence) -> tuple[Tensor, Tensor] | None:
+    """What the fixed detector says of the batch `[M]` and of pasted defects `[Q]`; None without."""
     normal, test = evidence.normal_appearance, evidence.test_appearance
     synthetic = evidence.synthetic_appearance
     if normal is None or test is None or synthetic is None:
-        return math.nan
-    scores = unusualness(normal, torch.cat((test, synthetic)))[None]
-    own = replace(
-        evidence, test_scores=scores[:, : len(test)], synthetic_scores=scores[:, len(test) :]
-    )
+        return None
+    scores = unusualness(normal, torch.cat((test, synthetic)))
+    return scores[: len(test)], scores[len(test) :]
+
+
+def _validation(evidence: Evidence, test: Tensor, synthetic: Tensor) -> float:
+    own = replace(evidence, test_scores=test[None], synthetic_scores=synthetic[None])
     return float(family_aurocs(own, on_test=True).nanmean())
 
 
@@ -50,11 +58,12 @@ def referenced(validation: Tensor, agreement: Tensor, reference: float) -> Tenso
 
 def referenced_synthetic_validation(evidence: Evidence) -> Tensor:
     """float64 `[S]`; NaN where synthetic validation is, or without a fixed embedding."""
-    normal, test = evidence.normal_appearance, evidence.test_appearance
-    if normal is None or test is None or evidence.synthetic_appearance is None:
+    scores = _reference_scores(evidence)
+    if scores is None:
         return evidence.nowhere()
-    agreement = reference_agreement(evidence.test_scores, unusualness(normal, test))
-    return referenced(synthetic_validation(evidence), agreement, reference_validation(evidence))
+    agreement = reference_agreement(evidence.test_scores, scores[0])
+    reference = _validation(evidence, *scores)
+    return referenced(synthetic_validation(evidence), agreement, reference)
 
 
 register_criterion(

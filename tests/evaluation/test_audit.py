@@ -125,3 +125,21 @@ def test_data_without_labels_has_nothing_to_open(tmp_path):
             pixels = np.random.default_rng(index).integers(0, 255, (32, 32, 3), np.uint8)
             Image.fromarray(pixels).save(tmp_path / "part" / folder / f"{index}.png")
     assert open_labels(str(tmp_path), "part", (32, 32), []) is None
+
+
+def test_contenders_of_one_key_are_measured_once(batch):
+    maps, masks, anomalous = batch
+    passes = []
+
+    def drawn():
+        passes.append(1)
+        return iter(maps)
+
+    scores = maps.max(axis=(1, 2)).astype(np.float64)
+    twins = {name: Contender(scores, drawn, key="same") for name in ("winner", "best")}
+    once = {"winner": Contender(scores, drawn)}
+    measured = {}
+    found = audit_contenders(labels_of(masks, anomalous), twins, measured=measured)
+    assert len(passes) == 1 and found["best"] == found["winner"]
+    assert found["winner"]["aupro"] == measured["same"]["aupro"]
+    assert audit_contenders(labels_of(masks, anomalous), once)["winner"] == found["winner"]

@@ -111,11 +111,11 @@ def test_pixel_figures_are_kept_until_weights_or_truth_change(tmp_path: Path) ->
     first = study(tmp_path, labels_of(masks(), ANOMALOUS), THREE).figures(1, False)
     assert first["picks"]["0"]["aupro"] is None
     again = study(tmp_path, labels_of(masks(), ANOMALOUS), THREE)
-    contender = again.contender("winner", again.pool.entries[1])
+    contender = again.contender(again.pool.entries[1])
     assert contender.maps is None
     assert contender.pixels == {n: first["winner"][n] for n in ("pixel_auroc", "pixel_ap", "aupro")}
     other = study(tmp_path, labels_of(~masks(), ANOMALOUS), THREE)
-    assert other.contender("winner", other.pool.entries[1]).pixels is None
+    assert other.contender(other.pool.entries[1]).pixels is None
     (tmp_path / "audit" / "pixel_figures.json").write_text("broken")
     assert study(tmp_path, labels_of(masks(), ANOMALOUS), THREE).figures(1, False) == first
 

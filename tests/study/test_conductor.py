@@ -15,6 +15,7 @@ from tests.study.toys import (
     record,
 )
 from tuner.study.selection import NoWinner, select
+from tuner.study.trial import TrialSpec
 
 
 def rate(spec, rung):  # type: ignore[no-untyped-def]
@@ -267,10 +268,16 @@ def test_what_cannot_be_kept_stops_the_study_and_fails_no_trial(tmp_path: Path) 
 
 
 def test_what_travels_of_a_trial_makes_the_whole_one_again(tmp_path: Path) -> None:
-    conductor = make_conductor(make_ledger(tmp_path), "2")
-    for _ in range(2):
-        spec = conductor.next()
-        assert spec is not None
-        assert conductor.templates["toy"].become(spec.own()) == spec
+    conductor, kinds = make_conductor(make_ledger(tmp_path), "3", replicates=1), []
+
+    def travelled(spec: TrialSpec, rung: int) -> float:
+        template = conductor.templates["toy"]
+        own = spec.own(template)
+        assert template.become(own) == spec
         # Settings are many and the same for all: they travel once.
-        assert "pooling" not in spec.own()
+        assert "pooling" not in own
+        kinds.append(spec.training_seed is None)
+        return rate(spec, rung)
+
+    play(conductor, travelled)
+    assert set(kinds) == {True, False}

@@ -44,12 +44,14 @@ class Contender:
     """Scores `[M]` of the test batch in the order of the labels, and its maps where there are any.
 
     `maps` yields M maps `[H, W]` one by one; it may be called more than once and must yield the
-    same each time. `pixels` are its pixel metrics where they are known from an earlier audit.
+    same each time. `pixels` are its pixel metrics where they are known from an earlier audit. Equal
+    keys say that the maps are equal, too.
     """
 
     scores: Array
     maps: Callable[[], Iterator[Array]] | None = None
     pixels: Figures | None = None
+    key: str | None = None
 
 
 def open_labels(
@@ -69,17 +71,23 @@ def open_labels(
     return load_labels(location, category, size, test_hashes, cache)
 
 
-def audit_contenders(labels: Truth, contenders: Mapping[str, Contender]) -> dict[str, Any]:
+def audit_contenders(
+    labels: Truth,
+    contenders: Mapping[str, Contender],
+    regions: Regions | None = None,
+    measured: dict[str, Figures] | None = None,
+) -> dict[str, Any]:
     """Metrics of each contender ("winner", "default", "best"), and what they were counted on.
 
     A metric that is not defined (one class only, no known mask, no maps, scores that are not
     numbers) is None, and `undefined` counts them by metric. Pixel metrics leave out anomalous
     images whose mask is missing. `defects` gives image AUROC of each kind of defect against all
-    normal images: `image_auroc` the winner's, and each other named contender's by its name. Raises
-    ValueError for a wrong number of scores or size of maps.
+    normal images: `image_auroc` the winner's, and each other named contender's by its name.
+    `regions` and `measured` as in `contender_figures`. Raises ValueError for a wrong number of
+    scores or size of maps.
     """
-    regions = _regions(labels)
-    figures = contender_figures(labels, contenders, regions)
+    regions = regions_of(labels) if regions is None else regions
+    figures = contender_figures(labels, contenders, regions, measured)
     every = list(figures.values())
     audited: dict[str, Any] = dict(figures)
     audited["counts"] = {
@@ -98,18 +106,26 @@ def audit_contenders(labels: Truth, contenders: Mapping[str, Contender]) -> dict
 
 
 def contender_figures(
-    labels: Truth, contenders: Mapping[str, Contender], regions: Regions | None = None
+    labels: Truth,
+    contenders: Mapping[str, Contender],
+    regions: Regions | None,
+    measured: dict[str, Figures] | None = None,
 ) -> dict[str, Figures]:
-    """All metrics of each contender, as in `audit_contenders`; `regions` where they are known."""
-    if regions is None and any(
-        c.maps is not None and c.pixels is None for c in contenders.values()
-    ):
-        regions = _regions(labels)
+    """All metrics of each contender, as in `audit_contenders`, on the regions of `regions_of`.
+
+    `measured` holds pixel metrics by the contenders' keys: what is in there is not measured again,
+    and what is measured is added.
+    """
     known = _with_known_mask(labels)
-    return {name: _figures(labels, each, known, regions) for name, each in contenders.items()}
+    measured = {} if measured is None else measured
+    return {
+        name: _image_figures(labels, each.scores) | _pixel_figures(each, known, regions, measured)
+        for name, each in contenders.items()
+    }
 
 
-def _regions(labels: Truth) -> Regions | None:
+def regions_of(labels: Truth) -> Regions | None:
+    """The defect regions of all images but the anomalous ones without mask; None without masks."""
     return None if labels.masks is None else find_regions(labels.masks[_with_known_mask(labels)])
 
 
@@ -149,17 +165,25 @@ def rank_trials(labels: Truth, scores_by_trial: Mapping[int, Array]) -> dict[int
     return {trial: values[trial] for trial in order}
 
 
-def _figures(labels: Truth, contender: Contender, known: Array, regions: Regions | None) -> Figures:
-    figures: Figures = {
-        "image_auroc": _defined(image_auroc, labels.anomalous, contender.scores),
-        "image_ap": _defined(image_ap, labels.anomalous, contender.scores),
-        "image_f1_max": _defined(image_f1_max, labels.anomalous, contender.scores),
+def _image_figures(labels: Truth, scores: Array) -> Figures:
+    metrics = {
+        "image_auroc": image_auroc,
+        "image_ap": image_ap,
+        "image_f1_max": image_f1_max,
     }
-    maps = contender.maps
+    return {name: _defined(metric, labels.anomalous, scores) for name, metric in metrics.items()}
+
+
+def _pixel_figures(
+    contender: Contender, known: Array, regions: Regions | None, measured: dict[str, Figures]
+) -> Figures:
+    maps, key = contender.maps, contender.key
     if contender.pixels is not None:
-        return {**figures, **contender.pixels}
+        return contender.pixels
+    if key is not None and key in measured:
+        return measured[key]
     if maps is None or regions is None:
-        return {**figures, **dict.fromkeys(PIXEL_METRICS)}
+        return dict.fromkeys(PIXEL_METRICS)
 
     def kept() -> Iterator[Array]:
         for index, amap in enumerate(maps()):
@@ -168,13 +192,11 @@ def _figures(labels: Truth, contender: Contender, known: Array, regions: Regions
             if known[index]:
                 yield amap
 
-    pixels = pixel_metrics(kept, regions)
-    return {
-        **figures,
-        "pixel_auroc": _number(pixels.auroc),
-        "pixel_ap": _number(pixels.ap),
-        "aupro": _number(pixels.aupro),
-    }
+    found = pixel_metrics(kept, regions)
+    figures: Figures = dict(zip(PIXEL_METRICS, map(_number, found), strict=True))
+    if key is not None:
+        measured[key] = figures
+    return figures
 
 
 def _defined(

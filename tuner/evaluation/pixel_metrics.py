@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from tuner.evaluation.bins import Bins
 from tuner.evaluation.regions import Regions, find_regions
 
 Array = NDArray[Any]
@@ -31,7 +32,6 @@ BINS = 1 << 19
 CHUNK_PIXELS = 1 << 20
 SAMPLE_PIXELS = 1 << 22
 HELD_PIXELS = 1 << 26
-CELLS = 1 << 20
 
 
 class PixelMetrics(NamedTuple):
@@ -99,62 +99,22 @@ def count(maps: Maps, regions: Regions, bins: int = BINS) -> Histogram:
 
 
 def _count(chunks: Chunks, regions: Regions, bins: int) -> Histogram:
-    edges = _edges(chunks, regions, bins)
-    if not len(edges):
+    chosen = _chosen(chunks, regions, bins)
+    if not len(chosen):
         nothing = np.zeros(1, dtype=np.int64)
         return Histogram(nothing, nothing, nothing.astype(float), nothing > 0)
-    normal = np.zeros(len(edges) + 1, dtype=np.int64)
-    defect = np.zeros(len(edges) + 1, dtype=np.int64)
-    overlap = np.zeros(len(edges) + 1)
-    cells = Cells(edges)
-    in_cell = np.zeros(CELLS + 1, dtype=np.int64)
+    binned = Bins(chosen)
+    defect = np.zeros(2 * len(chosen) + 1, dtype=np.int64)
+    overlap = np.zeros(len(defect))
     for values, pixels, shares in chunks():
-        place = np.searchsorted(edges, values[pixels])
-        defect += np.bincount(place, minlength=len(edges) + 1)
-        overlap += np.bincount(place, weights=shares, minlength=len(edges) + 1)
-        cell = cells.of(values)
-        in_cell += np.bincount(cell, minlength=CELLS + 1)
-        unsure = np.sort(values[cells.cut[cell]])
-        upto = np.searchsorted(unsure, edges, side="right")
-        normal += np.diff(upto, prepend=0, append=len(unsure))
-    in_cell[cells.cut] = 0
-    below = np.cumsum(in_cell)
-    normal += np.diff(below[cells.of(edges)], prepend=0, append=below[-1])
-    normal -= defect
-    single = np.zeros(len(edges) + 1, dtype=bool)
+        place = binned.of(values[pixels])
+        defect += np.bincount(place, minlength=len(defect))
+        overlap += np.bincount(place, weights=shares, minlength=len(defect))
+        binned.add(values)
+    normal = binned.counts - defect
+    single = np.zeros(len(defect), dtype=bool)
     single[1::2] = True
     return Histogram(normal[::-1], defect[::-1], overlap[::-1], single[::-1])
-
-
-class Cells:
-    """An even grid over the edges, to find most pixels' bins without a search.
-
-    Pixels in a cell that no edge cuts are counted together; only the others, a few where the grid
-    is fine, have to be sorted. Cells keep the order of values, so nothing is rounded.
-    """
-
-    def __init__(self, edges: Array) -> None:
-        # The upper tail goes to the last cell: one extreme value must not widen all the others.
-        low, high = float(edges[0]), float(edges[-1 - len(edges) // 200])
-        self._low = low
-        self._scale = CELLS / (high - low) if high - low > CELLS * 1e-30 else 0.0
-        self._spread, self._cell = np.empty(0), np.empty(0, np.intp)
-        self.cut = np.zeros(CELLS + 1, dtype=bool)
-        self.cut[self.of(edges)] = True
-
-    def of(self, values: Array) -> Array:
-        """Cell of each value; 0 is below all edges. The next call writes over the answer."""
-        if len(self._cell) < len(values):
-            # Fresh memory costs more here than the arithmetic, so it is used again.
-            self._spread = np.empty(len(values), np.result_type(values.dtype, np.float32))
-            self._cell = np.empty(len(values), np.intp)
-        spread, cell = self._spread[: len(values)], self._cell[: len(values)]
-        np.subtract(values, self._low, out=spread)
-        spread *= self._scale
-        spread += 1.0
-        np.clip(spread, 0, CELLS, out=spread)
-        np.copyto(cell, spread, casting="unsafe")
-        return cell
 
 
 def auroc(histogram: Histogram) -> float:
@@ -209,11 +169,10 @@ def _within(value: float) -> float:
     return min(max(value, 0.0), 1.0)
 
 
-def _edges(chunks: Chunks, regions: Regions, bins: int) -> Array:
-    """Upper ends (inclusive) of the bins, rising, in pairs: just below a value, and the value.
+def _chosen(chunks: Chunks, regions: Regions, bins: int) -> Array:
+    """The values that get a bin of their own, rising; half as many bins as `bins` at most.
 
-    So bins alternate: what lies strictly between two of the chosen values, one chosen value. A
-    value by itself is counted exactly; an edge at the top of a wide bin would make the value that
+    A value by itself is counted exactly; an edge at the top of a wide bin would make the value that
     it is, a defect's or a normal's, look like the middle of that bin.
     """
     step = max(1, -(-regions.defect_pixels // SAMPLE_PIXELS))
@@ -226,8 +185,7 @@ def _edges(chunks: Chunks, regions: Regions, bins: int) -> Array:
         defects.sort()
         picked = [_evenly(defects, bins // 4), _evenly(pixels, bins // 4)]
         chosen = np.unique(np.concatenate(picked))
-    below = np.nextafter(chosen, chosen.dtype.type(-np.inf))
-    return np.stack([below, chosen], axis=1).ravel()
+    return chosen
 
 
 def _evenly(ordered: Array, count: int) -> Array:

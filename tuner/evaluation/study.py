@@ -17,11 +17,13 @@ from methods.criteria.registry import get_criterion
 from methods.ensemble import ENSEMBLE
 from tuner.evaluation.audit import (
     Contender,
+    Figures,
     Truth,
     audit_contenders,
     contender_figures,
     open_labels,
     rank_trials,
+    regions_of,
 )
 from tuner.evaluation.criteria import judge_criterion, random_pick, standing
 from tuner.evaluation.remembered import Remembered
@@ -43,6 +45,8 @@ Array = NDArray[Any]
 
 # Of an ensemble that nobody asked for; see benchmarks/selection.py.
 USUAL_MEMBERS = 3
+# Images at a time: of many, a network's activations no longer fit into the processor's cache.
+BATCH = 8
 
 
 def audit_study(
@@ -96,7 +100,6 @@ class StudyAudit:
         self.ranked = ranked
         self.aurocs = np.array([ranked[number] for number in pool.numbers])
         self.remembered = Remembered.open(folder.audit_plots / "pixel_figures.json", labels)
-        self._keys: dict[str, str] = {}
 
     def figures(self, winner: int, every_pick: bool, members: Sequence[int] = ()) -> dict[str, Any]:
         """Everything that the audit says; trials are named by their numbers. Where `members` are
@@ -122,22 +125,24 @@ class StudyAudit:
         }
         alone = "single" if members else "winner"
         contenders = {"winner": self.joint()} if members else {}
-        contenders[alone] = self.contender(alone, chosen)
-        contenders["best"] = self.contender("best", best)
+        contenders[alone] = self.contender(chosen)
+        contenders["best"] = self.contender(best)
         if default is not None:
             setting = self.bench.space(default.method).default_setting
-            contenders["default"] = self.contender("default", default, setting)
+            contenders["default"] = self.contender(default, setting)
         named = {winner, best.number}
         picks = {
-            number: self.contender(
-                str(number), pool.entries[pool.place(number)], localise=every_pick
-            )
+            number: self.contender(pool.entries[pool.place(number)], localise=every_pick)
             for number in sorted({c["pick"] for c in criteria.values()} - {None} - named)
         }
-        audit = audit_contenders(self.labels, contenders)
-        others = contender_figures(self.labels, {str(n): pick for n, pick in picks.items()})
-        found = {**others, **{name: audit[name] for name in contenders}}
-        self.remembered.keep({key: found[name] for name, key in self._keys.items()})
+        # The paper's defaults may be the best there was, or a criterion's pick, under one setting.
+        measured: dict[str, Figures] = {}
+        regions = regions_of(self.labels)
+        audit = audit_contenders(self.labels, contenders, regions, measured)
+        others = contender_figures(
+            self.labels, {str(n): pick for n, pick in picks.items()}, regions, measured
+        )
+        self.remembered.keep(measured)
         audit["picks"] = others | {str(winner): audit[alone], str(best.number): audit["best"]}
         audit["criteria"] = criteria
         audit["controls"] = self.controls(default, audit.get("default", {}).get("image_auroc"))
@@ -237,11 +242,10 @@ class StudyAudit:
         detector = joint_detector(self.folder)
         if not hasattr(detector, "maps"):
             return Contender(scores)
-        self._keys["winner"] = key
-        return Contender(scores, functools.partial(maps_of, self.bench, detector, {}))
+        return Contender(scores, functools.partial(maps_of, self.bench, detector, {}), key=key)
 
     def contender(
-        self, name: str, entry: Entry, setting: int | None = None, *, localise: bool = True
+        self, entry: Entry, setting: int | None = None, *, localise: bool = True
     ) -> Contender:
         """A trial's scores and maps, under a setting or under the one that it was judged by."""
         kept = self._kept(entry)
@@ -251,13 +255,12 @@ class StudyAudit:
         key = self.remembered.key(TrialFiles(self.folder.trial(entry.number)).detector, settings)
         known = self.remembered.of(key)
         if known is not None or not localise:
-            return Contender(kept["test"][index], pixels=known)
+            return Contender(kept["test"][index], pixels=known, key=key)
         detector = restore(self.bench, entry, self.folder)
         if not hasattr(detector, "maps"):
             return Contender(kept["test"][index])
-        self._keys[name] = key
         maps = functools.partial(maps_of, self.bench, detector, space.grid[index])
-        return Contender(kept["test"][index], maps)
+        return Contender(kept["test"][index], maps, key=key)
 
     def _kept(self, entry: Entry) -> dict[str, Array]:
         return TrialFiles(self.folder.trial(entry.number)).scores()
@@ -291,5 +294,5 @@ def _at_its_best(kept: Mapping[str, Array], criterion: Criterion) -> tuple[float
 
 def maps_of(bench: Workbench, detector: Any, scoring: Mapping[str, Any]) -> Iterator[np.ndarray]:
     """The maps of the test batch, one by one, from a trial's kept detector."""
-    for start in range(0, len(bench.data.test), 32):
-        yield from detector.maps(unit(bench.data.test[start : start + 32]), scoring).numpy()
+    for start in range(0, len(bench.data.test), BATCH):
+        yield from detector.maps(unit(bench.data.test[start : start + BATCH]), scoring).numpy()

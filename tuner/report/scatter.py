@@ -70,7 +70,9 @@ def criteria_sheet(
         said = "" if found is None else f"  ρ {found:+.2f}"
         add_text(figure, place[0] + 0.16, place[1], name + said, ha="left", size=8)
     missing = [name for name in criteria if name not in drawn]
-    foot = "★ winner   ◆ defaults   ρ Spearman, over all trials that both are defined for"
+    foot = (
+        "★ winner   ◆ defaults   ρ Spearman over all trials, positive where the criterion is right"
+    )
     add_foot(figure, foot + (f"; not applicable: {', '.join(missing)}" if missing else ""), caption)
     save(figure, path)
 

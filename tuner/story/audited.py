@@ -30,28 +30,33 @@ def audited(
     from tuner.evaluation.misses import find_misses
 
     counts, prepared = audit["counts"], bench.prepared
+    mean = audit["trials"]["mean_image_auroc"]
+    average = "not defined, there is one kind of image only" if mean is None else f"{mean:.4g}"
     notes = [
         f"{counts['anomalous']} of {counts['images']} unlabelled images are anomalous. Mean image "
-        f"AUROC of all trials: {audit['trials']['mean_image_auroc']:.4g}."
+        f"AUROC of all trials: {average}."
     ]
     if counts.get("masks_missing"):
         notes.append(f"{counts['masks_missing']} masks are missing; pixel figures leave them out.")
-    leading = bench.objectives[0].name
+    leading = bench.objectives[0]
+    trusted = "rises" if leading.direction == "maximize" else "falls"
     known = [
         (float(t.value), t.auroc, t.number)
         for t in trials
         if t.value is not None and t.auroc is not None
     ]
-    charts = [
-        scatter(
-            "The criterion against the truth",
-            "truth",
-            known,
-            axes_names=(leading, "image_auroc"),
-            winner=winner.number,
-            text="A trial a dot: a criterion that can be trusted rises to the right.",
+    charts = []
+    if known:
+        charts.append(
+            scatter(
+                "The criterion against the truth",
+                "truth",
+                known,
+                axes_names=(leading.name, "image_auroc"),
+                winner=winner.number,
+                text=f"A trial a dot: a criterion that can be trusted {trusted} to the right.",
+            )
         )
-    ]
     hashes = [prepared.test_hashes[i] for i in bench.parts.test_order]
     labels = open_labels(
         prepared.location, bench.config.category, prepared.size, hashes, prepared.path.parent

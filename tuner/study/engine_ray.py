@@ -80,7 +80,8 @@ class LedgerSearcher(Searcher):
             # One that runs may be lost with its machine, and then has to be started again.
             return None if conductor.live and not conductor.closing else Searcher.FINISHED
         # Tune copies and keeps what it is told of a trial many times over.
-        return {"number": spec.number, "method": spec.method, "own": spec.own()}
+        own = spec.own(conductor.template(spec.method))
+        return {"number": spec.number, "method": spec.method, "own": own}
 
     def on_trial_complete(
         self, trial_id: str, result: dict | None = None, error: bool = False

@@ -42,8 +42,6 @@ EMBEDDED_IMAGES = 64
 CORRUPTION_STREAM = 0x6A
 RESAMPLING_STREAM = 0x6B
 RESAMPLED = 24
-# Fields of a TrialSpec that differ between trials of one method.
-OWN = ("number", "hyperparameters", "folder", "after_rung", "depot")
 
 
 @dataclass(frozen=True)
@@ -72,13 +70,15 @@ class TrialSpec:
     depot: str = ""
     training_seed: int | None = None
 
-    def own(self) -> str:
-        """What tells this trial from others of its method, as text: short, for it is copied often
-        on its way."""
-        return json.dumps({name: getattr(self, name) for name in OWN})
+    def own(self, template: TrialSpec) -> str:
+        """Where this trial differs from a template, as text: short, for it is copied often on its
+        way."""
+        names = (each.name for each in dataclasses.fields(self))
+        pairs = ((name, getattr(self, name), getattr(template, name)) for name in names)
+        return json.dumps({name: mine for name, mine, common in pairs if mine != common})
 
     def become(self, own: str) -> TrialSpec:
-        """The trial of this one's method that `own` tells of."""
+        """The trial that `own` tells of; this one is the template."""
         return dataclasses.replace(self, **json.loads(own))
 
 
