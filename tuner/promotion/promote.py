@@ -220,16 +220,18 @@ def _measure(
         batch = gather(
             config, home, challenger.package, None if champion is None else champion.package
         )
-        match = None if champion is None else rematch(batch, challenger, champion, config, card)
-        held_out = scores_of(challenger, batch.held_out)
+        own = scores_of(challenger, batch)
+        match = None
+        if champion is not None:
+            match = rematch(batch, own, scores_of(champion, batch), config, card)
     except (ValueError, OSError) as error:
         return _Measured(
             why_not=f"cannot be judged here: {error}; promote where its images can be read"
         )
     try:
-        return _Measured(match, held_out, _export_of(folder, challenger, batch))
+        return _Measured(match, own[0], _export_of(folder, challenger, batch))
     except OSError as error:
-        return _Measured(match, held_out, why_not=str(error))
+        return _Measured(match, own[0], why_not=str(error))
 
 
 def _config(study: str, home: Home, folder: Path) -> StudyConfig:
