@@ -70,6 +70,9 @@ def main() -> None:
         app()
     except KeyboardInterrupt:
         sys.exit(130)
+    finally:
+        # Nor is it worth a second to look through it once more when the process ends.
+        gc.freeze()
 
 
 if __name__ == "__main__":

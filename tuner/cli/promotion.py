@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from tuner.cli.brief import be_brief
 from tuner.cli.errors import explained
 from tuner.cli.output import only_json, print_json
 
@@ -57,6 +58,7 @@ def promote(
     """
     found: Sequence[Gate] = ()
     result, refusal = None, None
+    be_brief()
     with explained(), only_json(as_json):
         from tuner import api
         from tuner.promotion.promote import PromotionRefused
@@ -91,6 +93,7 @@ def promote(
 
 def history(category: Category, tracking_uri: Store = None, as_json: AsJson = False) -> None:
     """Show who was champion of CATEGORY when, why, and by which study."""
+    be_brief()
     with explained(), only_json(as_json):
         from tuner import api
         from tuner.promotion.promote import history as read
@@ -115,6 +118,7 @@ def retire(
     as_json: AsJson = False,
 ) -> None:
     """Withdraw a version: it loses its aliases and cannot be promoted or returned to."""
+    be_brief()
     with explained(), only_json(as_json):
         from tuner import api
         from tuner.promotion.promote import retire as run
