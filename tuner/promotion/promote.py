@@ -97,7 +97,10 @@ def promote(
                 f"version {version.number} is the champion of {category} already"
             )
         if version.retired is not None and not terms.force:
-            raise PromotionRefused(f"version {version.number} was retired: {version.retired}")
+            raise PromotionRefused(
+                f"version {version.number} was retired: {version.retired}; if it shall come back "
+                "all the same, give --force and --reason"
+            )
         challenger = fetch(client, uri, version, home.models)
         reigning = None if champion is None else fetch(client, uri, champion, home.models)
         found = _judge(home, version, challenger, reigning, terms)
@@ -106,7 +109,7 @@ def promote(
         if shut and not terms.force:
             raise PromotionRefused(_in_words(category, version, shut), found)
         event = Event(
-            "forced" if shut else "promoted",
+            "forced" if shut or version.retired is not None else "promoted",
             version.number,
             champion.number if champion else 0,
             version.study,
