@@ -2,31 +2,27 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
+import os
+import signal
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 import tuner
 from tests.conftest import write_mvtec
 from tests.study.toys import QUALITY, trial
 from tuner.job import launch, resume
+from tuner.prediction.serving import ask, serving
 from tuner.registry import read_package
+from tuner.registry.locate import locate
+from tuner.request import registry_uri
 from tuner.study.config import StudyConfig
 from tuner.study.home import Home
 from tuner.study.selection import Winner, select
-
-ASK = """
-import sys, json, numpy, tuner
-images = numpy.load(sys.argv[1])
-found = tuner.load("part@challenger", device="cpu").predict(images)
-print(json.dumps([found["score"].tolist(), float(found["map"].sum())]))
-"""
 
 
 class Listening:
@@ -88,17 +84,21 @@ def test_an_ensemble_survives_its_driver_and_judges_alike_everywhere(
 
     images = np.random.default_rng(0).integers(0, 256, (3, 50, 40, 3), dtype=np.uint8)
     found = tuner.load("joint", home=home, device="cpu").predict(images)
-    np.save(tmp_path / "images.npy", images)
-    done = subprocess.run(
-        [sys.executable, "-c", ASK, str(tmp_path / "images.npy")],
-        capture_output=True, text=True, check=True,
-    )  # fmt: skip
-    scores, heat = json.loads(done.stdout.splitlines()[-1])
-    assert scores == found["score"].tolist()
-    assert heat == pytest.approx(float(found["map"].sum()))
-    assert len(set(scores)) == 3 and found["map"].shape == (3, 32, 32)
+    assert len(set(found["score"])) == 3 and found["map"].shape == (3, 32, 32)
+    for number, image in enumerate(images):
+        Image.fromarray(image).save(tmp_path / f"{number}.png")
 
     assert tuner.promote("part", home=home, force=True, reason="a test").event.after == 1
+    verdicts = list(tuner.predict("part@champion", f"{tmp_path}/*.png", home=home, device="cpu"))
+    assert [verdict.score for verdict in verdicts] == found["score"].tolist()
+    folder = locate("part@champion", where, registry_uri(None, where)).folder
+    with serving(folder, port=0) as there:
+        served = ask(there.url, images)
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGTERM)
+    for name in ("score", "verdict", "threshold"):
+        assert served[name] == found[name].tolist(), name
+    np.testing.assert_allclose(served["map"], found["map"], rtol=1e-6)
     assert "An ensemble of trials" in Path(summary["report"]).read_text()
 
 

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
-import signal
-import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -15,6 +12,7 @@ from filelock import FileLock, Timeout
 
 from methods.contract import Precision
 from tuner.request import check_durable, tracking_uri, warmed
+from tuner.stopping import sigterm_as_interrupt
 from tuner.study.collector import Collector, depot_uri
 from tuner.study.conductor import Conductor, Observer, Terms
 from tuner.study.config import StudyConfig, ledger_url, read_config
@@ -240,7 +238,7 @@ class Job:
         if watcher is not None:
             conductor.observe(watcher)
         try:
-            with _sigterm_as_interrupt():
+            with sigterm_as_interrupt():
                 self._execute(conductor)
         except KeyboardInterrupt:
             conductor.closing = True
@@ -318,19 +316,6 @@ class Job:
             **({"ensemble": config.ensemble} if config.ensemble else {}),
             **{f"pinned.{name}": value for name, value in config.pins.items()},
         }
-
-
-@contextlib.contextmanager
-def _sigterm_as_interrupt() -> Iterator[None]:
-    """Makes SIGTERM the same clean stop as Ctrl-C, where signals may be handled at all."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 def audit(name: str, home: Home) -> dict[str, Any] | None:

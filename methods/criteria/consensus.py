@@ -13,7 +13,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -26,10 +25,12 @@ _PAIRS = 1 << 12
 
 def descending_ranks(scores: Tensor) -> Tensor:
     """Ranks `[T, M]` of scores, 1 the highest, mean ranks where scores are equal: float64."""
-    from scipy.stats import rankdata  # half a second, and most commands rank nothing
-
-    rows = scores.detach().cpu().to(torch.float64).numpy()
-    return torch.from_numpy(np.asarray(rankdata(-rows, axis=1)))
+    rows = -scores.detach().cpu().to(torch.float64).contiguous()
+    ordered = rows.sort(1).values
+    # Of equal scores, the mean of the first and the last rank.
+    below, not_above = (torch.searchsorted(ordered, rows, right=right) for right in (False, True))
+    ranks = (below + not_above + 1).to(torch.float64) / 2
+    return ranks.masked_fill(rows.isnan().any(1, keepdim=True), torch.nan)
 
 
 def rank_agreement(scores: Tensor) -> Tensor:

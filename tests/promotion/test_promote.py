@@ -207,6 +207,7 @@ def test_retired_versions_stay_out(shop):
         retire("part", 2, shop.uri, shop.home, reason="x")
     retire("part", 2, shop.uri, shop.home, reason="x", force=True)
     assert champion(shop) == 0 and history("part", shop.uri)[-1].kind == "retired"
+    assert promoted(shop, 1, force=True, reason="polished").event.kind == "forced"
 
 
 def test_nothing_is_half_promoted(shop, monkeypatch):

@@ -22,6 +22,10 @@ from tuner.cli import (
     submit,
     ui,
 )
+from tuner.cli.brief import be_brief
+
+# Commands of few seconds, most of which go into imports.
+BRIEF = ("promote", "history", "retire")
 
 app = typer.Typer(
     name="tuner",
@@ -66,10 +70,15 @@ def main() -> None:
     """Run the command line; an error that a user can mend is one line and exit code 2."""
     # What is imported stays: looking through it for garbage costs a sixth of a short command.
     gc.set_threshold(50_000)
+    if sys.argv[1:] and sys.argv[1] in BRIEF:
+        be_brief()
     try:
         app()
     except KeyboardInterrupt:
         sys.exit(130)
+    finally:
+        # Nor is it worth a second to look through it once more when the process ends.
+        gc.freeze()
 
 
 if __name__ == "__main__":

@@ -96,7 +96,7 @@ def resize(samples: np.ndarray, size: Size) -> np.ndarray:
 
 def _samples(content: bytes) -> np.ndarray:
     """uint8 or uint16, `[H, W]` or `[H, W, 3]`, upright."""
-    from PIL import Image, ImageOps
+    from PIL import Image, ImageOps, UnidentifiedImageError
 
     try:
         with Image.open(io.BytesIO(content)) as image:
@@ -110,6 +110,9 @@ def _samples(content: bytes) -> np.ndarray:
             if upright.mode == "P" and "transparency" in upright.info:
                 upright = upright.convert("RGBA")
             return np.asarray(upright.convert("RGB"))
+    except UnidentifiedImageError:
+        # Pillow names a buffer by its place in memory.
+        raise OSError("not a readable image") from None
     except (SyntaxError, KeyError, EOFError, Image.DecompressionBombError) as error:
         # Pillow lets some of these out for broken files.
         raise OSError(f"not a readable image ({type(error).__name__})") from None

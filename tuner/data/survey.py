@@ -149,5 +149,4 @@ def _reason(error: BaseException) -> str:
     # Only the first line and never a path: the item's own name says which file it is.
     if isinstance(error, OSError) and error.strerror:
         return error.strerror.lower()
-    text = str(error).splitlines()[0] if str(error) else type(error).__name__
-    return "not a readable image" if "cannot identify" in text else text
+    return str(error).splitlines()[0] if str(error) else type(error).__name__

@@ -19,8 +19,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from tuner.registry.package import load_package
 from tuner.registry.register import save_model
+from tuner.stopping import sigterm_as_interrupt
 
 START_SECONDS = 120.0
 STOP_SECONDS = 15.0
@@ -45,13 +49,13 @@ def serving(folder: Path, host: str = "127.0.0.1", port: int = 5001) -> Iterator
 
     It is checked first: `/ping` answers, and `/invocations` judges one grey image. Requests are
     JSON, `{"inputs": [...]}` with uint8 `[B, H, W, 3]` of any size. `port` 0 takes a free one.
-    Raises ServerFailed with the server's own last words.
+    SIGTERM ends the block as Ctrl-C does. Raises ServerFailed with the server's own last words.
     """
     port = port or _free(host)
     if _taken(host, port):
         raise ServerFailed(f"port {port} of {host} is in use; choose another one by --port")
     packaged = load_package(folder, "cpu")
-    with tempfile.TemporaryDirectory(prefix="tuner-serve-") as scratch:
+    with sigterm_as_interrupt(), tempfile.TemporaryDirectory(prefix="tuner-serve-") as scratch:
         model, log = Path(scratch) / "model", Path(scratch) / "server.log"
         save_model(folder, model, packaged)
         command = [sys.executable, "-m", "mlflow", "models", "serve", "--model-uri", str(model)]
@@ -89,20 +93,27 @@ def _wait(process: subprocess.Popen[bytes], url: str, log: Path) -> None:
     raise ServerFailed(f"the server does not answer {url}/ping: {_last_words(log)}")
 
 
-def _one_image(url: str, log: Path) -> dict[str, Any]:
+def ask(url: str, images: NDArray[np.uint8]) -> dict[str, Any]:
+    """What a server says of images `[B, H, W, 3]`, as lists.
+
+    Raises OSError where it does not answer, ValueError and KeyError where it says something else.
+    """
     request = urllib.request.Request(
         f"{url}/invocations",
-        json.dumps({"inputs": [[[[128, 128, 128]] * 16] * 16]}).encode(),
+        json.dumps({"inputs": images.tolist()}).encode(),
         {"Content-Type": "application/json"},
     )
+    with urllib.request.urlopen(request, timeout=60) as reply:
+        return dict(json.load(reply)["predictions"])
+
+
+def _one_image(url: str, log: Path) -> dict[str, Any]:
     try:
-        with urllib.request.urlopen(request, timeout=60) as reply:
-            answer = json.load(reply)["predictions"]
+        return ask(url, np.full((1, 16, 16, 3), 128, np.uint8))
     except (OSError, ValueError, KeyError) as error:
         raise ServerFailed(
             f"the server does not judge an image ({error}): {_last_words(log)}"
         ) from error
-    return dict(answer)
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

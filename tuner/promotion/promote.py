@@ -97,7 +97,10 @@ def promote(
                 f"version {version.number} is the champion of {category} already"
             )
         if version.retired is not None and not terms.force:
-            raise PromotionRefused(f"version {version.number} was retired: {version.retired}")
+            raise PromotionRefused(
+                f"version {version.number} was retired: {version.retired}; if it shall come back "
+                "all the same, give --force and --reason"
+            )
         challenger = fetch(client, uri, version, home.models)
         reigning = None if champion is None else fetch(client, uri, champion, home.models)
         found = _judge(home, version, challenger, reigning, terms)
@@ -106,7 +109,7 @@ def promote(
         if shut and not terms.force:
             raise PromotionRefused(_in_words(category, version, shut), found)
         event = Event(
-            "forced" if shut else "promoted",
+            "forced" if shut or version.retired is not None else "promoted",
             version.number,
             champion.number if champion else 0,
             version.study,
@@ -220,16 +223,18 @@ def _measure(
         batch = gather(
             config, home, challenger.package, None if champion is None else champion.package
         )
-        match = None if champion is None else rematch(batch, challenger, champion, config, card)
-        held_out = scores_of(challenger, batch.held_out)
+        own = scores_of(challenger, batch)
+        match = None
+        if champion is not None:
+            match = rematch(batch, own, scores_of(champion, batch), config, card)
     except (ValueError, OSError) as error:
         return _Measured(
             why_not=f"cannot be judged here: {error}; promote where its images can be read"
         )
     try:
-        return _Measured(match, held_out, _export_of(folder, challenger, batch))
+        return _Measured(match, own[0], _export_of(folder, challenger, batch))
     except OSError as error:
-        return _Measured(match, held_out, why_not=str(error))
+        return _Measured(match, own[0], why_not=str(error))
 
 
 def _config(study: str, home: Home, folder: Path) -> StudyConfig:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -88,14 +88,26 @@ def gather(config: StudyConfig, home: Home, challenger: Package, champion: Packa
     return Batch(parts.held_out, parts.test, synthetic)
 
 
+def scores_of(rival: PackagedDetector, batch: Batch) -> list[np.ndarray]:
+    """A packaged detector on the images of a batch, in their order: float64 `[V]`, `[M]`, `[Q]`.
+
+    Of the held-out normals alone where there is nothing to compare.
+    """
+    images = [batch.held_out]
+    if batch.synthetic is not None:
+        images += [batch.test, batch.synthetic.images.numpy()]
+    return [rival.predict(part.transpose(0, 2, 3, 1))["score"] for part in images]
+
+
 def rematch(
     batch: Batch,
-    challenger: PackagedDetector,
-    champion: PackagedDetector,
+    challenger: Sequence[np.ndarray],
+    champion: Sequence[np.ndarray],
     config: StudyConfig,
     card: Mapping[str, Any],
 ) -> Rematch:
-    """Judge both by the study's criterion, or by synthetic validation where that one cannot.
+    """Judge both, of what `scores_of` says of them, by the study's criterion, or by synthetic
+    validation where that one cannot.
 
     A criterion can, if it looks at scores and does not change with their unit. Seed noise is what
     95 of 100 draws of the same images stay below (a one-sided bound from the spread of the paired
@@ -103,14 +115,9 @@ def rematch(
     spread over training seeds where the study's reliability card has one that is larger.
     """
     assert batch.synthetic is not None
-    images = (batch.held_out, batch.test, batch.synthetic.images.numpy())
-    rows = [
-        np.concatenate([scores_of(rival, part) for part in images])
-        for rival in (champion, challenger)
-    ]
-    evidence = _evidence(
-        torch.from_numpy(np.stack(rows)), [len(part) for part in images], batch.synthetic
-    )
+    counts = [len(part) for part in challenger]
+    rows = np.stack([np.concatenate(own) for own in (champion, challenger)])
+    evidence = _evidence(torch.from_numpy(rows), counts, batch.synthetic)
     judge, note = _comparable(_led(config), evidence)
     before, after = _oriented(judge, evidence).tolist()
     noise, noise_from = _noise(judge, evidence, card, config.seed)
@@ -122,14 +129,9 @@ def rematch(
         gain=after - before,
         noise=noise,
         noise_from=noise_from,
-        images=sum(map(len, images)),
+        images=sum(counts),
         note=note,
     )
-
-
-def scores_of(rival: PackagedDetector, images: np.ndarray) -> np.ndarray:
-    """A packaged detector on uint8 `[N, 3, H, W]` of any size: float64 `[N]`."""
-    return rival.predict(images.transpose(0, 2, 3, 1))["score"]
 
 
 def _evidence(scores: Tensor, counts: list[int], synthetic: SyntheticSet) -> Evidence:
