@@ -143,7 +143,7 @@ def test_an_undefined_criterion_stops_a_trial_and_never_wins(tmp_path: Path) -> 
     ledger = make_ledger(tmp_path)
     play(make_conductor(ledger, "3"), lambda spec, rung: None)
     assert {entry.state for entry in ledger.entries()} == {"stopped_early"}
-    with pytest.raises(NoWinner):
+    with pytest.raises(NoWinner, match="quality leads, but is undefined for all 3 trials"):
         select(ledger.entries(), [QUALITY])
 
 

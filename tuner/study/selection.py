@@ -48,9 +48,7 @@ def select(
     """
     ranked = [rank(entries, objective) for objective in objectives]
     if not ranked[0]:
-        failed = [entry for entry in entries if entry.state == "failed"]
-        reason = f"; the first failed trial says: {failed[0].reason}" if failed else ""
-        raise NoWinner(f"none of {len(entries)} trials reached a rung{reason}")
+        raise NoWinner(_why_none(entries, objectives[0]))
     if len(objectives) == 1:
         return ranked[0]
     behind = frozenset[int]().union(*(passed_over(entries, each) for each in objectives))
@@ -62,6 +60,19 @@ def select(
         candidates or able or ranked[0],
         key=lambda e: (sum(place.get(e.number, worst) for place in places), e.number),
     )
+
+
+def _why_none(entries: Sequence[Entry], leading: Criterion) -> str:
+    """Why no entry has a value of the criterion that leads."""
+    judged = sum(bool(entry.last.get("criteria")) for entry in entries)
+    if judged:
+        return (
+            f"{leading.name} leads, but is undefined for all {judged} trials that reached a rung; "
+            "give another --criterion (tuner list criteria), or a method that offers it"
+        )
+    failed = [entry for entry in entries if entry.state == "failed"]
+    reason = f"; the first failed trial says: {failed[0].reason}" if failed else ""
+    return f"none of {len(entries)} trials reached a rung{reason}"
 
 
 @dataclass(frozen=True)
