@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import threading
+import time
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
+from typer.testing import CliRunner
 
+from tuner.cli.main import app
 from tuner.comparison import compare
 from tuner.study.config import StudyConfig
 from tuner.study.home import Home
@@ -94,6 +101,29 @@ def test_the_viewer_opens_the_studys_own_store(tmp_path: Path) -> None:
     ).write(_folder(home, "away"))
     with pytest.raises(ValueError, match="open http://mlflow:5000"):
         viewer(home, "away", optuna=False, host="127.0.0.1", port=5001)
+
+
+def test_a_page_ends_with_its_command_and_leaves_nothing_behind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    noted = tmp_path / "child"
+
+    def opening(script: str) -> None:
+        monkeypatch.setattr("tuner.viewers.viewer", lambda *_, **__: ["sh", "-c", script])
+
+    def stop() -> None:
+        while not noted.is_file() or not noted.read_text().endswith("\n"):
+            time.sleep(0.02)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    opening("exit 3")
+    assert CliRunner().invoke(app, ["ui"]).exit_code == 3
+    opening(f"sleep 60 & echo $! > {noted}; wait")
+    threading.Thread(target=stop).start()
+    assert CliRunner().invoke(app, ["ui"]).exit_code == 0
+    child = int(noted.read_text())
+    gone = not psutil.pid_exists(child)
+    assert gone or psutil.Process(child).status() == psutil.STATUS_ZOMBIE
 
 
 def _folder(home: Home, name: str) -> Path:

@@ -9,9 +9,19 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from tuner.api import audit, launch, load, predict, promote, resume
+    from tuner.api import audit, compare, history, launch, load, predict, promote, resume, retire
 
-__all__ = ["audit", "launch", "load", "predict", "promote", "resume"]
+__all__ = [
+    "audit",
+    "compare",
+    "history",
+    "launch",
+    "load",
+    "predict",
+    "promote",
+    "resume",
+    "retire",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from methods.hyperparameter import Value
     from tuner.prediction.stream import Clock, Unreadable, Verdict
     from tuner.promotion.promote import Promotion
+    from tuner.registry.history import Event
     from tuner.registry.package import PackagedDetector
     from tuner.study.config import StudyConfig
     from tuner.study.home import Home
@@ -220,6 +221,42 @@ def promote(
         return roll_back(category, uri, there, reason)
     terms = Terms(accept_data, tuple(require), require_card, force, reason)
     return run(category, version, uri, there, terms)
+
+
+def history(
+    category: str, *, home: Place | None = None, tracking_uri: str | None = None
+) -> list[Event]:
+    """Who was champion when, why, and by which study, oldest first. Raises as `load`."""
+    from tuner.promotion.promote import history as run
+
+    return run(category, registry_at(home_at(home), tracking_uri))
+
+
+def retire(
+    category: str,
+    version: int,
+    reason: str,
+    *,
+    force: bool = False,
+    home: Place | None = None,
+    tracking_uri: str | None = None,
+) -> None:
+    """Withdraw a version: it loses its aliases and cannot be promoted or returned to.
+
+    Raises PromotionRefused for the champion unless `force` is set, and as `load`.
+    """
+    from tuner.promotion.promote import retire as run
+
+    there = home_at(home)
+    uri = registry_at(there, tracking_uri)
+    run(category, version, uri, there, reason=reason, force=force)
+
+
+def compare(studies: Sequence[str], *, home: Place | None = None) -> dict[str, Any]:
+    """The winners of two studies or more side by side. Raises ValueError for unknown ones."""
+    from tuner.comparison import compare as run
+
+    return run(studies, home_at(home))
 
 
 def home_at(home: Place | None) -> Home:

@@ -7,6 +7,7 @@ import subprocess
 import sys
 
 from tuner.request import tracking_uri
+from tuner.stopping import end_group, sigterm_as_interrupt
 from tuner.study.config import ledger_url, read_config
 from tuner.study.home import Home
 from tuner.tracking import default_uri
@@ -19,10 +20,14 @@ def view(home: Home, study: str | None, *, optuna: bool, host: str, port: int) -
     that is not installed.
     """
     command = viewer(home, study, optuna=optuna, host=host, port=port)
+    process = subprocess.Popen(command, start_new_session=True)
     try:
-        return subprocess.run(command, check=False).returncode
+        with sigterm_as_interrupt():
+            return process.wait()
     except KeyboardInterrupt:
         return 0
+    finally:
+        end_group(process)
 
 
 def viewer(home: Home, study: str | None, *, optuna: bool, host: str, port: int) -> list[str]:

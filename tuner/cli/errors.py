@@ -19,6 +19,8 @@ def explained() -> Iterator[None]:
     """
     try:
         yield
+    except typer.Exit:  # a RuntimeError to Python
+        raise
     except (ValueError, LookupError, OSError, RuntimeError) as error:
         code = _code(error)
         if code is None:

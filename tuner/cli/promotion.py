@@ -93,9 +93,8 @@ def history(category: Category, tracking_uri: Store = None, as_json: AsJson = Fa
     """Show who was champion of CATEGORY when, why, and by which study."""
     with explained(), only_json(as_json):
         from tuner import api
-        from tuner.promotion.promote import history as read
 
-        found = read(category, api.registry_at(api.home_at(None), tracking_uri))
+        found = api.history(category, tracking_uri=tracking_uri)
         if not as_json:
             from tuner.cli.tables import print_rows
 
@@ -117,15 +116,12 @@ def retire(
     """Withdraw a version: it loses its aliases and cannot be promoted or returned to."""
     with explained(), only_json(as_json):
         from tuner import api
-        from tuner.promotion.promote import retire as run
 
-        home = api.home_at(None)
-        uri = api.registry_at(home, tracking_uri)
-        found = run(category, version, uri, home, reason=reason, force=force)
+        api.retire(category, version, reason, force=force, tracking_uri=tracking_uri)
     if as_json:
-        print_json({"category": category, "retired": found.number, "reason": reason})
+        print_json({"category": category, "retired": version, "reason": reason})
     else:
-        typer.echo(f"{category}: version {found.number} is retired")
+        typer.echo(f"{category}: version {version} is retired")
 
 
 def _gates(found: Sequence[Gate]) -> None:

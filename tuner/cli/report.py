@@ -44,10 +44,9 @@ def compare(
 ) -> None:
     """Put the winners of several studies side by side."""
     with explained(), only_json(as_json):
-        from tuner.comparison import compare as run
-        from tuner.study.home import Home
+        from tuner import api
 
-        result = run(studies, Home.here())
+        result = api.compare(studies)
         if not as_json:
             from tuner.cli.voice import make_voice
 

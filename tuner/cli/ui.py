@@ -24,4 +24,5 @@ def ui(
         from tuner.study.home import Home
         from tuner.viewers import view
 
-        raise typer.Exit(view(Home.here(), study, optuna=optuna, host=host, port=port))
+        code = view(Home.here(), study, optuna=optuna, host=host, port=port)
+    raise typer.Exit(code)

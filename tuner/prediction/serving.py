@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import signal
 import socket
 import subprocess
 import sys
@@ -24,10 +23,9 @@ from numpy.typing import NDArray
 
 from tuner.registry.package import load_package
 from tuner.registry.register import save_model
-from tuner.stopping import sigterm_as_interrupt
+from tuner.stopping import end_group, sigterm_as_interrupt
 
 START_SECONDS = 120.0
-STOP_SECONDS = 15.0
 
 
 class ServerFailed(RuntimeError):
@@ -73,7 +71,7 @@ def serving(folder: Path, host: str = "127.0.0.1", port: int = 5001) -> Iterator
             _wait(process, url, log)
             yield Served(url, _one_image(url, log), process)
         finally:
-            _end(process)
+            end_group(process)
 
 
 def _environment() -> dict[str, str]:
@@ -114,26 +112,6 @@ def _one_image(url: str, log: Path) -> dict[str, Any]:
         raise ServerFailed(
             f"the server does not judge an image ({error}): {_last_words(log)}"
         ) from error
-
-
-def _end(process: subprocess.Popen[bytes]) -> None:
-    """End the server and whatever it started: they share a process group of their own."""
-    for sign in (signal.SIGTERM, signal.SIGKILL):
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, sign)
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(STOP_SECONDS)
-            if sign == signal.SIGTERM and _group_alive(process.pid):
-                continue
-            return
-
-
-def _group_alive(group: int) -> bool:
-    try:
-        os.killpg(group, 0)
-    except ProcessLookupError:
-        return False
-    return True
 
 
 def _last_words(log: Path) -> str:
