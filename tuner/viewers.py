@@ -37,7 +37,7 @@ def viewer(home: Home, study: str | None, *, optuna: bool, host: str, port: int)
     if optuna:
         if importlib.util.find_spec("optuna_dashboard") is None:
             raise ValueError(
-                "Optuna's dashboard is not installed; add it by: pip install optuna-dashboard"
+                "Optuna's dashboard is not installed; add it by: pip install 'tuner[dashboard]'"
             )
         url = home.ledger_url if config is None else ledger_url(config, home)
         script = "from optuna_dashboard._cli import main; main()"

@@ -3,6 +3,7 @@ MLflow behind a password."""
 
 from __future__ import annotations
 
+import json
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -64,9 +65,10 @@ def test_a_study_that_leaves_nothing_on_its_machine(
 
     monkeypatch.setenv("TUNER_HOME", str(tmp_path / "another machine"))
     assert "finished" in tuner("status", "away").output
-    image = next((tmp_path / "images").rglob("test/good/*.png"))
-    judged = tuner("predict", "part@challenger", str(image), "--out", str(tmp_path / "out"))
+    line = f"s3://{BUCKET}/data/part/test/good"
+    judged = tuner("predict", "part@challenger", line, "--out", str(tmp_path / "out"), "--json")
     assert judged.exit_code == 0, judged.output
+    assert json.loads(judged.stdout)["images"] == 2
 
     monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "a wrong one")
     for command in (["history", "part"], asked):
