@@ -88,6 +88,7 @@ def main() -> None:
     parser.add_argument("--category", default="tile")
     parser.add_argument("--budget", default="50")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--keep", type=Path, help="keep each study's folder below this one")
     parser.add_argument("rest", nargs="*", help="further options of tuner launch, after --")
     options = parser.parse_args()
     target = Path(__file__).with_name(f"study_{options.name}.json")
@@ -105,8 +106,9 @@ def main() -> None:
     for seed in options.seeds:
         arguments = ["--category", options.category, "--data", options.data]
         arguments += ["--budget", options.budget, "--seed", str(seed), *options.rest]
-        with tempfile.TemporaryDirectory() as home:
-            runs[str(seed)] = run_study(arguments, Path(home))
+        with tempfile.TemporaryDirectory() as scratch:
+            home = Path(scratch) if options.keep is None else options.keep / str(seed)
+            runs[str(seed)] = run_study(arguments, home)
         result = {**asked, "seeds": runs}
         target.write_text(json.dumps(result, indent=2) + "\n")
         audit = runs[str(seed)]["audit"]
