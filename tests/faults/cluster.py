@@ -13,7 +13,9 @@ import signal
 import socket
 import subprocess
 import sys
-from contextlib import suppress
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -99,7 +101,6 @@ class Cluster:
     nodes: list[Node] = field(default_factory=list)
     head: Any = None
     port: int = 0
-    environment: dict[str, str] = field(default_factory=dict)
 
     def start(self) -> None:
         self._mark = f"{random.SystemRandom().randrange(1 << 20):x}"
@@ -165,8 +166,7 @@ class Cluster:
                     "--object-store-memory=80000000",
                     f"--dashboard-agent-listen-port={free_port()}",
                 ],
-                stdout=log, stderr=log, env={**os.environ, **QUICK, **self.environment},
-                start_new_session=True,
+                stdout=log, stderr=log, env={**os.environ, **QUICK}, start_new_session=True,
             )  # fmt: skip
 
     def stop(self) -> None:
@@ -178,6 +178,19 @@ class Cluster:
             for number in range(2, len(self.nodes) + 2):
                 ip("netns", "del", f"t{self._mark}n{number}")
             ip("link", "del", f"tb{self._mark}")
+
+
+@contextmanager
+def running_cluster() -> Iterator[Cluster]:
+    """A cluster of a head alone, for as long as the block lasts."""
+    # Paths of Ray's sockets must be short.
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+        made = Cluster(Path(folder) / "r")
+        try:
+            made.start()
+            yield made
+        finally:
+            made.stop()
 
 
 def _words(process: psutil.Process) -> list[str]:

@@ -2,34 +2,27 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.faults.cluster import QUICK, Cluster
+from tests.faults.cluster import QUICK, Cluster, running_cluster
 from tests.faults.drivers import TINY, Garage, entries_of, wait_for
 from tests.faults.invariants import Watched, assert_whole
 
 
 @pytest.fixture
-def cluster(tmp_path: Path) -> Iterator[Cluster]:
-    (tmp_path / "home").mkdir()
-    # Paths of Ray's sockets must be short.
-    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
-        made = Cluster(Path(folder) / "r")
-        try:
-            made.start()
-            yield made
-        finally:
-            made.stop()
+def cluster() -> Iterator[Cluster]:
+    with running_cluster() as made:
+        yield made
 
 
 def test_a_trial_in_workers_on_two_nodes_goes_on_when_one_is_killed(
     cluster: Cluster, garage: Garage, tmp_path: Path
 ) -> None:
     home, depot = tmp_path / "home", tmp_path / "depot"
+    home.mkdir()
     depot.mkdir()
     ledger = f"sqlite:///{tmp_path / 'ledger.db'}"
     tracking = f"sqlite:///{tmp_path / 'mlflow.db'}"

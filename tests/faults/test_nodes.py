@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.faults.cluster import QUICK, Cluster, Node
+from tests.faults.cluster import QUICK, Cluster, Node, running_cluster
 from tests.faults.drivers import SLOW, Driver, Garage, entries_of, finished, wait_for
 from tests.faults.invariants import Watched, assert_whole
 
@@ -17,15 +16,9 @@ LOST = "lost its process, goes on from rung"
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Cluster]:
-    # Paths of Ray's sockets must be short.
-    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
-        made = Cluster(Path(folder) / "r")
-        try:
-            made.start()
-            made.add()
-            yield made
-        finally:
-            made.stop()
+    with running_cluster() as made:
+        made.add()
+        yield made
 
 
 def study(cluster: Cluster, garage: Garage, tmp_path: Path, name: str) -> tuple[Driver, str, str]:
