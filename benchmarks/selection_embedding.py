@@ -1,7 +1,7 @@
 """The criteria that look at embeddings, in several embeddings of the same autoencoders.
 
 The kept embedding of the filtering autoencoder joins two blocks, the bottleneck and the residual,
-each at unit scale on clean training images (`methods.filtering_autoencoder.embedding`). Here its
+each at unit scale on clean training images (`methods.training.embedding`). Here its
 parts, and other scales of the two together.
 """
 

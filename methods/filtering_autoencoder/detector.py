@@ -8,12 +8,12 @@ import torch
 from torch import Tensor
 
 from methods.contract import Precision, Scoring
-from methods.filtering_autoencoder.embedding import Standardiser, blocks
 from methods.filtering_autoencoder.normalisation import Normaliser
 from methods.filtering_autoencoder.projection import divided, project
 from methods.networks.unet import UNet
 from methods.onepass import OnePass
 from methods.scoring import pipeline
+from methods.training.embedding import Standardiser, blocks
 
 _BATCH = 32
 
@@ -23,7 +23,7 @@ class FilteringDetector:
 
     Images are float `[B, 3, H, W]` in [0, 1], any number of them: they pass through the network
     32 at a time. Results are float32 on the network's device. See
-    `methods.filtering_autoencoder.embedding` for what `embed` returns and why. With a normaliser
+    `methods.training.embedding` for what `embed` returns and why. With a normaliser
     images are compared as the network sees them; `reconstruct` and `project` answer in the images'
     own light.
     """

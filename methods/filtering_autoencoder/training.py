@@ -18,13 +18,13 @@ from methods.filtering_autoencoder.augmentation import augment
 from methods.filtering_autoencoder.detector import FilteringDetector
 from methods.filtering_autoencoder.diagnostics import diagnose, image_count
 from methods.filtering_autoencoder.jacobian import identity_distance
-from methods.filtering_autoencoder.loss import filtering_loss
 from methods.filtering_autoencoder.normalisation import Normaliser, normalised
-from methods.filtering_autoencoder.schedule import CHECKS, Plateau, cosine, warm_up
 from methods.filtering_autoencoder.tuning import CorruptionTuning
 from methods.networks.unet import UNet
-from methods.self_tuning.batches import choose
 from methods.state import on_cpu
+from methods.training.batches import choose
+from methods.training.loss import filtering_loss
+from methods.training.schedule import CHECKS, Plateau, cosine, warm_up
 
 # streams of a trial's seed: changing one hyperparameter leaves the other draws as they were
 _INIT, _BATCH, _AUGMENT, _CORRUPT, _NOISE, _BANK, _VALIDATE = range(7)

@@ -27,14 +27,14 @@ from methods.contract import Context
 from methods.corruption.cutdiff import CutDiffDraw, paint_cutdiff, settings_of, vector_of
 from methods.corruption.kinds import ALL
 from methods.corruption.recipe import CorruptionRecipe
-from methods.filtering_autoencoder.embedding import Standardiser, blocks
-from methods.filtering_autoencoder.loss import filtering_loss
 from methods.networks.unet import UNet
 from methods.self_tuning.hypergradient import hypergradient
 from methods.self_tuning.inner_step import InnerStep, Losses, Network
 from methods.self_tuning.losses import align
 from methods.self_tuning.outer_step import TunedVector
 from methods.self_tuning.workers import join
+from methods.training.embedding import Standardiser, blocks
+from methods.training.loss import filtering_loss
 
 
 class Features(nn.Module):

@@ -16,13 +16,13 @@ from methods.one_class import hyperparameters as declare
 from methods.one_class.control import Control
 from methods.one_class.training import INIT, VALUES, Training, cosine, course
 from methods.registry import register_method
-from methods.self_tuning.batches import Batches
 from methods.self_tuning.checks import check_training_images
 from methods.self_tuning.detector import DensityDetector
 from methods.self_tuning.hyperparameters import NETWORK, SCORING
 from methods.self_tuning.losses import classification
 from methods.self_tuning.network import build_network
 from methods.self_tuning.pseudo_anomalies import lookalikes, pairs
+from methods.training.batches import Batches
 
 _CUTPASTE = "CutPaste (Li et al., 2021)"
 _MOMENTUM = 0.9

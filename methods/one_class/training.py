@@ -11,9 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from methods.contract import Context, Detector, Diverged, Progress, TrialData, unit
-from methods.self_tuning.batches import choose
 from methods.self_tuning.checks import check_rungs
 from methods.state import on_cpu
+from methods.training.batches import choose
 
 # Streams of a trial's seed.
 INIT, BATCH, VALUES = range(3)

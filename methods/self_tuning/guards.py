@@ -15,9 +15,9 @@ from torch import Tensor
 
 from methods.augmentation import Augmentation
 from methods.criteria.alignment import collapse_threshold
-from methods.self_tuning.batches import Batch
 from methods.self_tuning.loop import LEARNED
 from methods.self_tuning.starting_point import coordinates_of
+from methods.training.batches import Batch
 
 _BOUND = "at_bound_"
 # A change that an eye would hardly see, in parts of the grey range.

@@ -12,7 +12,6 @@ from torch import Tensor
 
 from methods.augmentation import get_augmentation
 from methods.contract import Context, TrialData, stream_seed
-from methods.self_tuning.batches import INIT, Batches, WholeSets
 from methods.self_tuning.detector import DensityDetector, embeddings
 from methods.self_tuning.hypergradient import Hypergradient, hypergradient
 from methods.self_tuning.inner_step import (
@@ -29,6 +28,7 @@ from methods.self_tuning.starting_point import start_vector
 from methods.self_tuning.stopping import SmoothedLoss, StopRule, rule_from, state_of
 from methods.self_tuning.workers import mean_over_workers
 from methods.state import on_cpu
+from methods.training.batches import INIT, Batches, WholeSets
 
 # Chance is log 2 = 0.69: a network above this has not learned to tell its augmentation apart.
 LEARNED = 0.6

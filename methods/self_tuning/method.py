@@ -13,7 +13,6 @@ from methods.augmentation import get_augmentation
 from methods.contract import Context, Progress, TrialData, unit
 from methods.hyperparameter import Hyperparameter, Value, complete
 from methods.registry import register_method
-from methods.self_tuning.batches import test_batch_size, tuning_images
 from methods.self_tuning.checks import check_steps, check_training_images
 from methods.self_tuning.detector import DensityDetector
 from methods.self_tuning.guards import comparable, diagnose, warnings
@@ -26,6 +25,7 @@ from methods.self_tuning.starting_point import (
     start_vector,
     usual_starts,
 )
+from methods.training.batches import test_batch_size, tuning_images
 
 _SAMPLE = 32
 # More points of a curve than this are not seen, and would swell every record.

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from methods.augmentation import Augmentation
 from methods.contract import TrialData, unit
-from methods.self_tuning.batches import choose
+from methods.training.batches import choose
 
 # Defect families of the synthetic judge that look like what an augmentation makes.
 _LOOKALIKES: Mapping[str, frozenset[str]] = {

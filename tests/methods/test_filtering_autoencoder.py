@@ -8,14 +8,14 @@ from torch import nn
 from methods.contract import Context, Diverged, TrialData
 from methods.corruption.hyperparameters import CORRUPTION
 from methods.filtering_autoencoder.augmentation import augment
-from methods.filtering_autoencoder.embedding import Standardiser, blocks
-from methods.filtering_autoencoder.loss import filtering_loss
 from methods.filtering_autoencoder.projection import PROJECTION
-from methods.filtering_autoencoder.schedule import Plateau, cosine, warm_up
 from methods.filtering_autoencoder.training import Training
 from methods.hyperparameter import complete
 from methods.registry import get_method
 from methods.scoring.pipeline import SCORING
+from methods.training.embedding import Standardiser, blocks
+from methods.training.loss import filtering_loss
+from methods.training.schedule import Plateau, cosine, warm_up
 from tests.methods.ranks import on_two_ranks
 
 FAE = get_method("fae")

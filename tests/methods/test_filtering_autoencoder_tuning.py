@@ -12,8 +12,6 @@ from methods.contract import Context, Progress, TrialData, TuningMethod
 from methods.corruption.cutdiff import adopted, settings_of, vector_of
 from methods.corruption.recipe import CorruptionRecipe
 from methods.criteria.alignment import validation_loss
-from methods.filtering_autoencoder.embedding import Standardiser, blocks
-from methods.filtering_autoencoder.loss import filtering_loss
 from methods.filtering_autoencoder.tuning import (
     Features,
     inner_step,
@@ -26,6 +24,8 @@ from methods.networks.unet import UNet
 from methods.registry import get_method
 from methods.self_tuning.hypergradient import hypergradient
 from methods.self_tuning.hyperparameters import HYPERPARAMETERS as SELF_TUNING
+from methods.training.embedding import Standardiser, blocks
+from methods.training.loss import filtering_loss
 from tests.methods.ranks import on_two_ranks
 
 TUNED, FAE = get_method("fae-tuned"), get_method("fae")

@@ -12,7 +12,6 @@ from torch import Tensor
 from methods.augmentation import get_augmentation
 from methods.contract import Context, Diverged, TrialData
 from methods.criteria.alignment import collapse_threshold
-from methods.self_tuning.batches import Batch, WholeSets
 from methods.self_tuning.guards import (
     anomaly_share,
     bounds_reached,
@@ -21,6 +20,7 @@ from methods.self_tuning.guards import (
     warnings,
 )
 from methods.self_tuning.hypergradient import VanishedGradient
+from methods.training.batches import Batch, WholeSets
 from tests.methods.self_tuning_toys import METHOD, SIZE, TINY, run, striped, tuning
 from tests.methods.stripes import generator
 

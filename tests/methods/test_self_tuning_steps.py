@@ -8,9 +8,9 @@ import torch
 from methods.augmentation import get_augmentation
 from methods.contract import Context, TrialData, unit
 from methods.hyperparameter import complete
-from methods.self_tuning.batches import Batches, choose, evenly, tuning_half
 from methods.self_tuning.losses import classification, evaluating, one_class
 from methods.self_tuning.network import build_network
+from methods.training.batches import Batches, choose, evenly, tuning_half
 from tests.methods.self_tuning_toys import METHOD, SIZE, TINY, blotted, run, same, striped
 from tests.methods.stripes import generator
 from tests.methods.threads import in_threads

@@ -1,0 +1,4 @@
+"""What trainings of several methods share: batches, losses, learning-rate schedules, embeddings.
+
+No method lives here.
+"""
