@@ -10,6 +10,7 @@ from typing import Any, ClassVar, Literal, Protocol, TypeVar, runtime_checkable
 import torch
 from torch import Tensor, nn
 
+from methods.backbones.table import FeatureTable
 from methods.hyperparameter import Hyperparameter, Value
 
 Precision = Literal["float32", "bfloat16"]
@@ -23,13 +24,15 @@ class TrialData:
 
     `train` uint8 `[N, 3, H, W]`, `held_out` uint8 `[V, 3, H, W]` (normal, kept from training),
     `test` uint8 `[M, 3, H, W]` (unlabelled), `textures` uint8 `[P, 3, h, w]` or None (a pool of
-    foreign images from which corruptions may take their texture).
+    foreign images from which corruptions may take their texture). `features` are those of some or
+    all of these images, for methods that use a frozen backbone.
     """
 
     train: Tensor
     held_out: Tensor
     test: Tensor
     textures: Tensor | None = None
+    features: tuple[FeatureTable, ...] = ()
 
     def __post_init__(self) -> None:
         for name in ("train", "held_out", "test"):
@@ -51,15 +54,26 @@ class TrialData:
         return int(self.train.shape[2]), int(self.train.shape[3])
 
     def to(self, device: torch.device) -> TrialData:
+        """On a device; tables of features stay where they are."""
         pool = None if self.textures is None else self.textures.to(device)
         return TrialData(
-            self.train.to(device), self.held_out.to(device), self.test.to(device), pool
+            self.train.to(device),
+            self.held_out.to(device),
+            self.test.to(device),
+            pool,
+            self.features,
         )
 
 
 def unit(images: Tensor) -> Tensor:
     """uint8 [0, 255] to float32 [0, 1]."""
     return images.to(torch.float32) / 255.0
+
+
+def everything(detector: Detector) -> dict[str, Tensor]:
+    """All weights of a detector, those of a frozen network below it included."""
+    rest = detector.frozen() if isinstance(detector, BackedDetector) else {}
+    return {**detector.weights(), **rest}
 
 
 def stream_seed(seed: int, *stream: int) -> int:
@@ -172,6 +186,16 @@ class MapDetector(Detector, Protocol):
 
 
 @runtime_checkable
+class BackedDetector(Detector, Protocol):
+    """A detector on top of a frozen network whose weights `weights` leaves out."""
+
+    def frozen(self) -> dict[str, Tensor]:
+        """The rest: `Method.restore` takes both together, or finds this part by its name and
+        digest."""
+        ...
+
+
+@runtime_checkable
 class ObservedDetector(Detector, Protocol):
     """A detector that counts what befell the images while it scored them."""
 
@@ -280,6 +304,32 @@ class AdoptingMethod(Method, Protocol):
     def adopt(self, augmentation: str, tuned: Mapping[str, float]) -> dict[str, Value]:
         """Its own hyperparameters that come next to an augmentation of that name with the values
         of `Progress.tuned`; empty where it has nothing like it."""
+        ...
+
+
+class FrozenNetwork(Protocol):
+    """What is told of a frozen network: its name, the SHA-256 of its weights, and their origin."""
+
+    name: str
+    digest: str
+    origin: str
+
+
+@runtime_checkable
+class FeatureMethod(Method, Protocol):
+    """A method that works on features of a frozen network, which are the same in every trial."""
+
+    def backbone(self, hyperparameters: Mapping[str, Value]) -> FrozenNetwork:
+        """The network of these hyperparameters. Raises ValueError where it cannot be had."""
+        ...
+
+    def tabulate(
+        self,
+        hyperparameters: Mapping[str, Value],
+        sets: Sequence[Tensor],
+        context: Context,
+    ) -> FeatureTable:
+        """Features of sets of images uint8 `[N, 3, H, W]`, for `TrialData.features`."""
         ...
 
 

@@ -20,9 +20,10 @@ class Hyperparameter:
     """Name, meaning, bounds and origin of one number or choice of a method.
 
     `low` and `high` are inclusive hard bounds of a number; `choices` lists the values of anything
-    else. `symbol` is the letter that the paper uses and `source` says where the default comes
-    from. The tier is `training` where another value means training again, `scoring` where it only
-    changes what is done with a trained network's output.
+    else, and `prefixes` how further ones may begin (as in `file:PATH`). `symbol` is the letter that
+    the paper uses and `source` says where the default comes from. The tier is `training` where
+    another value means training again, `scoring` where it only changes what is done with a trained
+    network's output.
     """
 
     name: str
@@ -31,6 +32,7 @@ class Hyperparameter:
     low: float | None = None
     high: float | None = None
     choices: tuple[Value, ...] = ()
+    prefixes: tuple[str, ...] = ()
     log: bool = False
     unit: str = ""
     symbol: str = ""
@@ -55,8 +57,11 @@ class Hyperparameter:
             for choice in self.choices:
                 if value == choice and isinstance(value, bool) == isinstance(choice, bool):
                     return choice
-            allowed = ", ".join(str(choice) for choice in self.choices)
-            raise ValueError(f"{self.name} is {value!r}, but must be one of: {allowed}")
+            if isinstance(value, str) and any(
+                value.startswith(prefix) and value != prefix for prefix in self.prefixes
+            ):
+                return value
+            raise ValueError(f"{self.name} is {value!r}, but must be {self.bounds()}")
         assert self.low is not None and self.high is not None
         if isinstance(value, bool) or not isinstance(value, int | float):
             raise ValueError(f"{self.name} is {value!r}, but must be {self.bounds()}")
@@ -69,7 +74,8 @@ class Hyperparameter:
     def bounds(self) -> str:
         """The allowed values in words."""
         if self.choices:
-            return "one of: " + ", ".join(str(choice) for choice in self.choices)
+            named = [str(choice) for choice in self.choices]
+            return "one of: " + ", ".join(named + [f"{prefix}..." for prefix in self.prefixes])
         unit = f" ({self.unit})" if self.unit else ""
         kind = "a whole number" if self.integer else "a number"
         return f"{kind} from {self.low:g} to {self.high:g}{unit}"

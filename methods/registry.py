@@ -28,6 +28,7 @@ def register_method(name: str) -> Callable[[type[M]], type[M]]:
 def load_builtin() -> None:
     """Import every method folder of this package once."""
     import methods.energy_projection
+    import methods.feature_autoencoder
     import methods.filter_memory
     import methods.filtering_autoencoder
     import methods.one_class

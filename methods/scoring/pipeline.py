@@ -1,21 +1,22 @@
-"""The scoring tier: discrepancy, smoothing, pooling, for one setting or a whole grid at once.
+"""Scores of reconstructions: a discrepancy of each pixel, then the scoring tier of its map.
 
-Nothing here trains: a grid of settings is judged from one reconstruction.
+Nothing here trains: a grid of settings is judged from one reconstruction. `statistics` are those of
+held-out normals by discrepancy (`measured`); settings without a map normalisation need none.
 """
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import torch
 from torch import Tensor
 
 from methods.contract import Scoring
 from methods.hyperparameter import Hyperparameter, Value, complete
+from methods.scoring import tier
 from methods.scoring.discrepancy import DISCREPANCIES, gradient_errors
-from methods.scoring.pooling import POOLINGS, pool, pool_all
-from methods.scoring.smoothing import kernel_pixels, mean_filter, smooth
+from methods.scoring.normalisation import NORMALISATION, MapStatistics
+from methods.scoring.pooling import POOLINGS
 
 SCORING: tuple[Hyperparameter, ...] = (
     Hyperparameter(
@@ -59,76 +60,95 @@ SCORING: tuple[Hyperparameter, ...] = (
     ),
 )
 
-# Images are scored in parts small enough that the maps of one part stay in the processor's cache.
+# Images are scored in parts small enough that the maps of one part stay in a processor's cache;
+# other devices take as many as are handed over.
 _PART_PIXELS = 1 << 16
 
-# Discrepancy, smoothing passes, filter side in pixels; and the pooling.
-Smoothing = tuple[str, int, int]
-Plan = tuple[str, int, int, str]
+# Everything that a method with maps may declare.
+TIER = (*SCORING, *NORMALISATION)
 
 _MOST_PLANS = 4096
-_PLANS: dict[tuple[str, int], Plan] = {}
+_PLANS: dict[tuple[str, tuple[int, int]], tier.MapPlan] = {}
+_NONE: Mapping[str, MapStatistics] = {}
 
 
-def maps(images: Tensor, reconstruction: Tensor, scoring: Scoring) -> Tensor:
-    """Smoothed discrepancy of `[B, 3, H, W]` pairs in [0, 1]: `[B, H, W]`, never negative.
+def maps(
+    images: Tensor,
+    reconstruction: Tensor,
+    scoring: Scoring,
+    statistics: Mapping[str, MapStatistics] = _NONE,
+) -> Tensor:
+    """Discrepancy maps of `[B, 3, H, W]` pairs in [0, 1] under one setting: `[B, H, W]`.
 
     Values outside [0, 1] are clipped, settings left out take their defaults. Raises ValueError for
     shapes that do not match or a setting out of bounds.
     """
-    images, reconstruction = _checked(images, reconstruction)
-    name, passes, size, _ = _plan(scoring, images.shape[-2:])
-    with torch.no_grad():
-        return smooth(DISCREPANCIES[name](images, reconstruction), passes, size)
+    return judged(images, reconstruction, scoring, statistics)[1]
 
 
-def scores(images: Tensor, reconstruction: Tensor, scoring: Scoring) -> Tensor:
+def scores(
+    images: Tensor,
+    reconstruction: Tensor,
+    scoring: Scoring,
+    statistics: Mapping[str, MapStatistics] = _NONE,
+) -> Tensor:
     """One number per image under one setting: `[B]`, higher is more anomalous; see `maps`."""
-    return judged(images, reconstruction, scoring)[0]
+    return judged(images, reconstruction, scoring, statistics)[0]
 
 
-def judged(images: Tensor, reconstruction: Tensor, scoring: Scoring) -> tuple[Tensor, Tensor]:
+def judged(
+    images: Tensor,
+    reconstruction: Tensor,
+    scoring: Scoring,
+    statistics: Mapping[str, MapStatistics] = _NONE,
+) -> tuple[Tensor, Tensor]:
     """`scores` and `maps` of the same images at once."""
-    pooling = str(complete(SCORING, scoring)["pooling"])
-    found = maps(images, reconstruction, scoring)
-    return pool(found, pooling), found
-
-
-def grid_scores(images: Tensor, reconstruction: Tensor, grid: Sequence[Scoring]) -> Tensor:
-    """`scores` under every setting of a grid: `[S, B]`; see `maps`.
-
-    Each discrepancy is computed once, each smoothing pass once (the first pass of a filter feeds
-    its second), and all poolings of a map share their partial results.
-    """
     images, reconstruction = _checked(images, reconstruction)
-    count, height, width = images.shape[0], images.shape[-2], images.shape[-1]
-    plans = [_plan(scoring, (height, width)) for scoring in grid]
-    result = images.new_empty((len(plans), count))
-    part = max(1, _PART_PIXELS // (height * width))
+    plan = _plan(scoring, images.shape)
     with torch.no_grad():
-        for start in range(0, count, part):
-            span = slice(start, start + part)
-            _fill(result[:, span], images[span], reconstruction[span], plans)
-    return result
+        return tier.judged(DISCREPANCIES[plan.raw](images, reconstruction), plan, statistics)
+
+
+def grid_scores(
+    images: Tensor,
+    reconstruction: Tensor,
+    grid: Sequence[Scoring],
+    statistics: Mapping[str, MapStatistics] = _NONE,
+) -> Tensor:
+    """`scores` under every setting of a grid: `[S, B]`; each discrepancy is computed once."""
+    images, reconstruction = _checked(images, reconstruction)
+    plans = [_plan(scoring, images.shape) for scoring in grid]
+    names = {plan.raw for plan in plans}
+    with torch.no_grad():
+        return torch.cat(
+            [
+                tier.grid_scores(_raw(names, *part), plans, statistics)
+                for part in _parts(images, reconstruction)
+            ],
+            1,
+        )
+
+
+def measured(
+    images: Tensor, reconstruction: Tensor, names: Iterable[str]
+) -> dict[str, MapStatistics]:
+    """Statistics of the discrepancies `names` of held-out normals, `[V, 3, H, W]` pairs."""
+    images, reconstruction = _checked(images, reconstruction)
+    with torch.no_grad():
+        parts = [_raw(names, *part) for part in _parts(images, reconstruction)]
+        return {
+            name: MapStatistics.measured(torch.cat([part[name] for part in parts]))
+            for name in parts[0]
+        }
 
 
 def expand_grid(values: Mapping[str, Sequence[Value]]) -> list[dict[str, Value]]:
-    """The Cartesian product of lists of scoring values, each setting complete and valid.
+    """The product of lists of scoring values, each setting complete and valid; of those that mean
+    the same, the first. Raises ValueError as `tier.expand` does."""
+    return tier.expand(TIER if set(values) & _NORMALISING else SCORING, values)
 
-    A hyperparameter that is not named keeps its default. Of settings that mean the same, which are
-    those without smoothing passes that differ in the filter's size only, the first stays. Raises
-    ValueError for an unknown name, an empty list or a value out of bounds.
-    """
-    for name, options in values.items():
-        if len(options) == 0:
-            raise ValueError(f"{name} has no value; name at least one or leave it out")
-    settings: dict[tuple[Value | None, ...], dict[str, Value]] = {}
-    for chosen in itertools.product(*values.values()):
-        setting = complete(SCORING, dict(zip(values, chosen, strict=True)))
-        size = setting["smoothing_size"] if setting["smoothing_passes"] else None
-        key = (setting["discrepancy"], setting["smoothing_passes"], size, setting["pooling"])
-        settings.setdefault(key, setting)
-    return list(settings.values())
+
+_NORMALISING = {parameter.name for parameter in NORMALISATION}
 
 
 def _checked(images: Tensor, reconstruction: Tensor) -> tuple[Tensor, Tensor]:
@@ -142,19 +162,23 @@ def _checked(images: Tensor, reconstruction: Tensor) -> tuple[Tensor, Tensor]:
     return tuple(x.detach().to(kind).clamp(0, 1).contiguous() for x in (images, reconstruction))  # type: ignore[return-value]
 
 
-def _plan(scoring: Scoring, shape: Sequence[int]) -> Plan:
+def _parts(images: Tensor, reconstruction: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+    part = len(images)
+    if images.device.type == "cpu":
+        part = max(1, _PART_PIXELS // (images.shape[-2] * images.shape[-1]))
+    return zip(images.split(max(1, part)), reconstruction.split(max(1, part)), strict=True)
+
+
+def _plan(scoring: Scoring, shape: Sequence[int]) -> tier.MapPlan:
     """The setting completed, checked and in one normal form."""
     # A detector scores a few images at a time and asks for the same settings again and again.
-    key = (repr(sorted(scoring.items())), min(shape))
+    size = (int(shape[-2]), int(shape[-1]))
+    key = (repr(sorted(scoring.items())), size)
     if key not in _PLANS:
-        full = complete(SCORING, scoring)
-        passes = int(full["smoothing_passes"])
-        size = kernel_pixels(float(full["smoothing_size"]), shape[0], shape[1])
-        if passes == 0 or size == 1:
-            passes, size = 0, 1
+        full = complete(TIER, scoring)
         if len(_PLANS) >= _MOST_PLANS:
             _PLANS.clear()
-        _PLANS[key] = (str(full["discrepancy"]), passes, size, str(full["pooling"]))
+        _PLANS[key] = tier.plan_of(full, str(full["discrepancy"]), size)
     return _PLANS[key]
 
 
@@ -166,51 +190,3 @@ def _raw(names: Iterable[str], images: Tensor, reconstruction: Tensor) -> dict[s
     for name in sorted(wanted - set(raw)):
         raw[name] = DISCREPANCIES[name](images, reconstruction)
     return raw
-
-
-def _smoothed(raw: dict[str, Tensor], wanted: Iterable[Smoothing]) -> dict[Smoothing, Tensor]:
-    passes: dict[int, dict[str, int]] = {}
-    for name, count, size in wanted:
-        if count == 0:
-            continue
-        most = passes.setdefault(size, {})
-        most[name] = max(count, most.get(name, 0))
-    done: dict[Smoothing, Tensor] = {(name, 0, 1): maps for name, maps in raw.items()}
-    for size, most in passes.items():
-        # All discrepancies that go through the same filter go through it together.
-        names = sorted(most, key=lambda name: -most[name])
-        stack = torch.cat([raw[name] for name in names])
-        for count in range(1, max(most.values()) + 1):
-            names = [name for name in names if most[name] >= count]
-            stack = mean_filter(stack[: len(names) * len(raw[names[0]])], size)
-            parts = stack.view(len(names), -1, *stack.shape[1:])
-            done.update(
-                {(name, count, size): part for name, part in zip(names, parts, strict=True)}
-            )
-    return done
-
-
-def _fill(
-    result: Tensor,
-    images: Tensor,
-    reconstruction: Tensor,
-    plans: Sequence[Plan],
-) -> None:
-    """Write the scores `[S, b]` of one part of the images."""
-    poolings: dict[Smoothing, set[str]] = {}
-    for name, passes, size, pooling in plans:
-        poolings.setdefault((name, passes, size), set()).add(pooling)
-    raw = _raw((name for name, _, _ in poolings), images, reconstruction)
-    smoothed = _smoothed(raw, poolings)
-    # Maps that are pooled alike are pooled in one go, which is what makes small parts affordable.
-    alike: dict[frozenset[str], list[Smoothing]] = {}
-    for key, names in poolings.items():
-        alike.setdefault(frozenset(names), []).append(key)
-    pooled: dict[tuple[Smoothing, str], Tensor] = {}
-    for together, keys in alike.items():
-        stack = torch.cat([smoothed[key] for key in keys])
-        for pooling, values in pool_all(stack, together).items():
-            parts = values.view(len(keys), -1)
-            pooled.update({(key, pooling): part for key, part in zip(keys, parts, strict=True)})
-    for row, (name, passes, size, pooling) in enumerate(plans):
-        result[row] = pooled[(name, passes, size), pooling]

@@ -4,6 +4,7 @@
   the number of pixels, so scores of two image sizes cannot be compared;
 - `max`: the single largest pixel;
 - `topk`: mean of the largest 0.5 % of pixels, at least one;
+- `top5`: mean of the largest 5 % of pixels, for coarse maps and large defects;
 - `topk_relative`: `topk` minus the median of the same map. What lifts an image's whole map (other
   light, other material) cancels, a local defect remains;
 - `topk_ratio`: `topk` over the median of the same map, which cancels what stretches it (contrast,
@@ -26,16 +27,17 @@ from torch import Tensor
 
 from methods.scoring.selection import largest, order_statistic
 
-POOLINGS = ("sum", "max", "topk", "topk_relative", "topk_ratio")
+POOLINGS = ("sum", "max", "topk", "top5", "topk_relative", "topk_ratio")
 TOP_SHARE = 0.005
+_TOP5_SHARE = 0.05
 ALL_PIXELS = 1024
 SCATTERED_PIXELS = 512
 _LEAST_BACKGROUND = 1e-6
 
 
-def top_count(pixels: int) -> int:
-    """How many pixels `topk` averages."""
-    return max(1, math.ceil(TOP_SHARE * pixels))
+def top_count(pixels: int, share: float = TOP_SHARE) -> int:
+    """How many pixels the mean of the largest `share` averages."""
+    return max(1, math.ceil(share * pixels))
 
 
 @functools.lru_cache(maxsize=64)
@@ -83,6 +85,9 @@ def pool_all(maps: Tensor, names: Collection[str]) -> dict[str, Tensor]:
         pooled["sum"] = flat.sum(1)
     if "max" in names:
         pooled["max"] = flat.amax(1)
+    if "top5" in names:
+        count = top_count(flat.shape[1], _TOP5_SHARE)
+        pooled["top5"] = largest(flat, count).mean(1)
     relative = {"topk_relative", "topk_ratio"} & set(names)
     if "topk" in names or relative:
         top = largest(flat, top_count(flat.shape[1])).mean(1)

@@ -1,0 +1,138 @@
+"""Standardised features of images on one grid: the space that feature methods work in."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from methods.backbones.contract import grid_of
+from methods.backbones.features import Extractor, joined
+from methods.backbones.table import FeatureTable
+from methods.backbones.weights import BACKBONE, load_backbone, restore_backbone
+from methods.contract import Context, TrialData, unit
+from methods.hyperparameter import Hyperparameter, Value
+from methods.state import below, under
+
+# Strides whose features are used together, finest first.
+LEVELS: Mapping[str, tuple[int, ...]] = {"8": (8,), "16": (16,), "8+16": (8, 16)}
+
+SPACE: tuple[Hyperparameter, ...] = (
+    BACKBONE,
+    Hyperparameter(
+        "levels",
+        "8+16",
+        "strides of the features that are used; coarser ones are enlarged to the finest grid",
+        choices=tuple(LEVELS),
+        unit="pixels of the image",
+        source="ours; PatchCore (Roth et al., 2022) joins two levels likewise",
+    ),
+)
+
+_FEWEST_CELLS = 4
+_BATCH = 32
+# A channel that hardly varies among normal images must not drown the others.
+_LEAST_SPREAD = 1e-3
+
+
+@dataclass
+class FeatureSpace:
+    """Features divided into levels, each channel standardised by the training normals.
+
+    `centre` and `scale` `[C]` are mean and standard deviation of each channel over all positions of
+    all training images.
+    """
+
+    name: str
+    extractor: Extractor
+    centre: Tensor
+    scale: Tensor
+
+    @classmethod
+    def fitted(cls, data: TrialData, values: Mapping[str, Any], context: Context) -> FeatureSpace:
+        """The space of a trial on its device, measured on the training images."""
+        extractor = extractor_of(data.features, values, context)
+        count, total, square = 0, torch.zeros(()), torch.zeros(())
+        for part in data.train.split(_BATCH):
+            found = joined(extractor(unit(part.to(context.device)))).double()
+            count += found[:, 0].numel()
+            total = total.to(found) + found.sum((0, 2, 3))
+            square = square.to(found) + found.square().sum((0, 2, 3))
+        centre = total / count
+        spread = (square / count - centre.square()).clamp(min=0).sqrt()
+        largest = float(spread.max())
+        if not largest > 0:
+            raise ValueError(
+                f"the features of all {len(data.train)} training images are the same at every "
+                "position; give images that differ, or another backbone"
+            )
+        spread = spread.clamp(min=_LEAST_SPREAD * largest)
+        return cls(str(values["backbone"]), extractor, centre.float(), spread.float())
+
+    @property
+    def slices(self) -> dict[str, slice]:
+        """Channels of each level by the name of its stride; `all` for all of them."""
+        found, first = {"all": slice(0, sum(self.extractor.channels))}, 0
+        for stride, channels in zip(
+            self.extractor.backbone.strides, self.extractor.channels, strict=True
+        ):
+            found[str(stride)] = slice(first, first + channels)
+            first += channels
+        return found
+
+    def __call__(self, images: Tensor) -> Tensor:
+        """`[B, C, h, w]` of images `[B, 3, H, W]` in [0, 1], without a gradient."""
+        return self.standardised(self.extractor(images.to(self.centre.device)))
+
+    def standardised(self, levels: Sequence[Tensor]) -> Tensor:
+        """Features of every level as one standardised `[B, C, h, w]`."""
+        found = joined([level.float() for level in levels])
+        return (found - self.centre[:, None, None]) / self.scale[:, None, None]
+
+    def weights(self) -> dict[str, Tensor]:
+        """What `restored` needs beside the backbone's own weights, of which it holds the digest."""
+        digest = self.extractor.backbone.tensors()["digest"]
+        own = {"centre": self.centre, "scale": self.scale}
+        return {**under("space", own), "backbone.digest": digest}
+
+    def frozen(self) -> dict[str, Tensor]:
+        """The backbone's weights, for whoever keeps a detector where its package may be missing."""
+        return under("backbone", self.extractor.backbone.tensors())
+
+    @classmethod
+    def restored(cls, values: Mapping[str, Any], weights: Mapping[str, Tensor]) -> FeatureSpace:
+        """The space that `weights` came from, on the CPU, in float32."""
+        own, name = below("space", weights), str(values["backbone"])
+        strides = LEVELS[values["levels"]]
+        backbone = restore_backbone(name, strides, below("backbone", weights))
+        return cls(name, Extractor(backbone), own["centre"], own["scale"])
+
+
+def extractor_of(
+    tables: Sequence[FeatureTable], values: Mapping[str, Value], context: Context
+) -> Extractor:
+    """The extractor that hyperparameters name, on the device, with features that are known."""
+    backbone = load_backbone(str(values["backbone"]), LEVELS[str(values["levels"])])
+    return Extractor(backbone, context.precision, tables).to(context.device)
+
+
+def check_space(data: TrialData, values: Mapping[str, Value], cells: int = _FEWEST_CELLS) -> None:
+    """Raise ValueError where a backbone cannot be had, or images are too small for its grid."""
+    strides = LEVELS[str(values["levels"])]
+    load_backbone(str(values["backbone"]), strides)
+    rows, columns = grid_of(data.size, strides[0])
+    if min(rows, columns) < cells:
+        least = cells * strides[0]
+        raise ValueError(
+            f"images of {data.size[0]} x {data.size[1]} pixels give a grid of {rows} x {columns} "
+            f"features, but {cells} a side are needed; use --size {least} or more"
+        )
+
+
+def features_of(space: FeatureSpace, images: Tensor) -> Tensor:
+    """Standardised features of images uint8 `[N, 3, H, W]`, a part at a time: `[N, C, h, w]`."""
+    device = space.centre.device
+    return torch.cat([space(unit(part.to(device))) for part in images.split(_BATCH)])

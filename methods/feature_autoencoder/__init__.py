@@ -1,0 +1,5 @@
+"""Filtering autoencoders on features of a frozen network."""
+
+from methods.feature_autoencoder.method import FeatureAutoencoder
+
+__all__ = ["FeatureAutoencoder"]

@@ -1,0 +1,136 @@
+"""The feature-space filtering autoencoder as a method."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from methods.backbones.space import LEVELS, SPACE, check_space, extractor_of
+from methods.backbones.table import FeatureTable
+from methods.backbones.weights import FrozenBackbone, load_backbone
+from methods.contract import Context, Progress, TrialData, unit
+from methods.corruption.cutdiff import adopted
+from methods.corruption.hyperparameters import CORRUPTION
+from methods.corruption.recipe import CorruptionRecipe, apply
+from methods.corruption.textures import TextureSources
+from methods.feature_autoencoder.detector import FeatureDetector
+from methods.feature_autoencoder.hyperparameters import SCORING, TRAINING
+from methods.feature_autoencoder.network import smallest
+from methods.feature_autoencoder.training import Training, bank_bytes
+from methods.hyperparameter import Hyperparameter, Value, complete
+from methods.registry import register_method
+from methods.scoring import tier
+from methods.training.course import rungs_of
+
+_FEWEST_CELLS = 4
+
+
+@register_method("feature-fae")
+class FeatureAutoencoder:
+    """An autoencoder that takes corruption and noise out of the features of a frozen network.
+
+    See the README beside this file.
+    """
+
+    name: ClassVar[str]
+    title: ClassVar[str] = "Feature-space filtering autoencoder"
+    paper: ClassVar[str] = "FAE (arXiv 2511.07233) and PAE (arXiv 2606.15280), on frozen features"
+    hyperparameters: ClassVar[tuple[Hyperparameter, ...]] = (
+        *SPACE,
+        *TRAINING,
+        *CORRUPTION,
+        *SCORING,
+    )
+
+    def check(self, data: TrialData, hyperparameters: Mapping[str, Value]) -> None:
+        """Raise ValueError where sizes, textures, values or the backbone do not fit."""
+        values = self._complete(hyperparameters)
+        check_space(data, values, max(_FEWEST_CELLS, smallest(values["depth"])))
+        CorruptionRecipe.from_values(values).check()
+        TextureSources(data.train[:1], None if data.textures is None else data.textures[:1])
+
+    def fit(
+        self, data: TrialData, hyperparameters: Mapping[str, Value], context: Context
+    ) -> Iterator[Progress]:
+        """Train, yielding at `context.rungs` equally spaced steps.
+
+        Raises ValueError before training where `check` would, or where there are fewer steps than
+        rungs, and `Diverged` where the loss is no longer finite.
+        """
+        self.check(data, hyperparameters)
+        training = Training(data, self._complete(hyperparameters), context)
+        for rung, loss in rungs_of(training, int(training.values["steps"]), context):
+            detector = training.detector()
+            state = training.state()
+            yield Progress(
+                rung=rung,
+                train_loss=loss,
+                detector=detector,
+                diagnostics={"residual": float(detector.spread.square().mean())},
+                state=partial(dict[str, Any], state),
+            )
+
+    def restore(
+        self, hyperparameters: Mapping[str, Value], weights: Mapping[str, Tensor]
+    ) -> FeatureDetector:
+        """The detector that `weights()` came from, on the CPU."""
+        return FeatureDetector.from_weights(self._complete(hyperparameters), weights)
+
+    def corrupt(
+        self,
+        data: TrialData,
+        hyperparameters: Mapping[str, Value],
+        count: int,
+        generator: torch.Generator,
+    ) -> tuple[Tensor, Tensor]:
+        """Training images and the same corrupted, without noise, in [0, 1]."""
+        self.check(data, hyperparameters)
+        recipe = CorruptionRecipe.from_values(self._complete(hyperparameters))
+        data = data.to(generator.device)
+        sources = TextureSources(data.train, data.textures)
+        index = torch.randint(
+            len(data.train), (count,), generator=generator, device=generator.device
+        )
+        clean = unit(data.train[index])
+        draw = recipe.draw(count, data.size, generator, sources.has_pool)
+        return clean, apply(clean, draw, sources.bank(generator))[0]
+
+    def families(self, hyperparameters: Mapping[str, Value]) -> frozenset[str]:
+        """Kinds of corruption that training draws, and the synthetic defects that look like
+        these; none where no image is corrupted."""
+        values = self._complete(hyperparameters)
+        if values["corrupted_share"] == 0:
+            return frozenset()
+        return CorruptionRecipe.from_values(values).families()
+
+    def adopt(self, augmentation: str, tuned: Mapping[str, float]) -> dict[str, Value]:
+        """Hyperparameters of this method that stand for a CutDiff that another method learned,
+        from its `Progress.tuned`; empty where it learned another augmentation."""
+        return adopted(augmentation, tuned)
+
+    def expand_grid(self, values: Mapping[str, Sequence[Value]]) -> list[dict[str, Value]]:
+        """The scoring settings of lists of values, those that score alike once."""
+        return tier.expand(SCORING, values)
+
+    def backbone(self, hyperparameters: Mapping[str, Value]) -> FrozenBackbone:
+        """The frozen network. Raises BackboneError where it cannot be had."""
+        values = self._complete(hyperparameters)
+        return load_backbone(str(values["backbone"]), LEVELS[values["levels"]])
+
+    def tabulate(
+        self, hyperparameters: Mapping[str, Value], sets: Sequence[Tensor], context: Context
+    ) -> FeatureTable:
+        """Features of sets of images uint8 `[N, 3, H, W]`; equal images are computed once."""
+        return extractor_of((), self._complete(hyperparameters), context).tabulated(sets)
+
+    def memory(self, data: TrialData, hyperparameters: Mapping[str, Value]) -> int:
+        """Bytes of features that a trial holds for itself."""
+        values = self._complete(hyperparameters)
+        return bank_bytes(data, values, self.backbone(values).channels)
+
+    def _complete(self, hyperparameters: Mapping[str, Value]) -> dict[str, Any]:
+        return {**complete(self.hyperparameters, hyperparameters)}
