@@ -32,6 +32,7 @@ def load_builtin() -> None:
     import methods.filter_memory
     import methods.filtering_autoencoder
     import methods.one_class
+    import methods.patch_memory
     import methods.self_tuning.method  # noqa: F401
 
 

@@ -118,8 +118,7 @@ class FeatureDetector:
             "bfloat16": torch.tensor(self.precision == "bfloat16"),
         }
         if self.standardiser is not None:
-            own = {"centre": self.standardiser.centre, "scale": self.standardiser.scale}
-            found |= under("embedding", own)
+            found |= under("embedding", self.standardiser.tensors())
         return found
 
     def frozen(self) -> dict[str, Tensor]:
@@ -146,9 +145,7 @@ class FeatureDetector:
         found = cls(space, network, (height, width), precision)
         found.statistics = unpacked(below("statistics", weights))
         found.spread = weights["spread"]
-        scales = below("embedding", weights)
-        if scales:
-            found.standardiser = Standardiser(scales["centre"], scales["scale"])
+        found.standardiser = Standardiser.from_tensors(below("embedding", weights))
         return found
 
     def _plan(self, scoring: Scoring) -> tier.MapPlan:

@@ -127,7 +127,7 @@ class FeatureAutoencoder:
         """Features of sets of images uint8 `[N, 3, H, W]`; equal images are computed once."""
         return extractor_of((), self._complete(hyperparameters), context).tabulated(sets)
 
-    def memory(self, data: TrialData, hyperparameters: Mapping[str, Value]) -> int:
+    def trial_bytes(self, data: TrialData, hyperparameters: Mapping[str, Value]) -> int:
         """Bytes of features that a trial holds for itself."""
         values = self._complete(hyperparameters)
         return bank_bytes(data, values, self.backbone(values).channels)

@@ -10,8 +10,8 @@ from torch import Tensor
 
 from methods.contract import Context, Progress, TrialData
 from methods.hyperparameter import Hyperparameter, Value, complete
-from methods.one_class.training import uncorrupted
 from methods.self_tuning.checks import check_steps
+from methods.training.batches import uncorrupted
 
 
 class Control:

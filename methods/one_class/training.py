@@ -104,12 +104,5 @@ def cosine(step: int, steps: int) -> float:
     return 0.5 * (1.0 + math.cos(math.pi * step / steps))
 
 
-def uncorrupted(data: TrialData, count: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Training images twice, for methods that train on normal images alone."""
-    train = data.train.to(generator.device)
-    clean = unit(train[choose(len(train), count, generator)])
-    return clean, clean.clone()
-
-
 def _returning(state: dict[str, Any]) -> Any:
     return lambda: state

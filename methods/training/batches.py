@@ -85,6 +85,13 @@ def choose(count: int, wanted: int, generator: torch.Generator) -> Tensor:
     return torch.randint(count, (wanted,), generator=generator, device=generator.device)
 
 
+def uncorrupted(data: TrialData, count: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Training images twice, for methods that train on normal images alone."""
+    train = data.train.to(generator.device)
+    clean = unit(train[choose(len(train), count, generator)])
+    return clean, clean.clone()
+
+
 def evenly(images: Tensor, most: int) -> Tensor:
     """At most so many images, evenly spread over their order."""
     if len(images) <= most:

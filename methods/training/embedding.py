@@ -19,6 +19,8 @@ neither block drowns the other for having more or larger entries.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -57,3 +59,12 @@ class Standardiser:
 
     def __call__(self, *parts: Tensor) -> Tensor:
         return (torch.cat(parts, dim=1) - self.centre) / self.scale
+
+    def tensors(self) -> dict[str, Tensor]:
+        """What `from_tensors` needs."""
+        return {"centre": self.centre, "scale": self.scale}
+
+    @classmethod
+    def from_tensors(cls, tensors: Mapping[str, Tensor]) -> Standardiser | None:
+        """The one that these tensors hold, if they hold one."""
+        return cls(tensors["centre"], tensors["scale"]) if tensors else None

@@ -1,0 +1,5 @@
+"""A memory of pretrained features of normal images."""
+
+from methods.patch_memory.method import PatchMemory
+
+__all__ = ["PatchMemory"]
