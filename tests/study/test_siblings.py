@@ -150,7 +150,7 @@ def test_usual_starts_become_siblings_where_the_space_leaves_them_room() -> None
     assert pinned.siblings == ()
     turned = build_space(method, load_search_space("st-ssad"), "cpu", {"augmentation": "rotation"})
     angles = [turned.complete(s)["initial_rotation_angle"] for s in turned.siblings]
-    assert len(angles) == 3 and len({*angles, turned.fixed["initial_rotation_angle"]}) == 4
+    assert len(angles) == 3 and len({*angles, turned.defaults["initial_rotation_angle"]}) == 4
     assert build_space(get_method("fae"), load_search_space("fae"), "cpu", {}).siblings == ()
 
 
