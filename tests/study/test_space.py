@@ -18,7 +18,10 @@ from search_spaces.loader import (
     space_names,
 )
 from tests.methods import conformance
+from tuner import api
+from tuner.study.home import Home
 from tuner.study.space import MethodSpace, build_space
+from tuner.study.workbench import set_up
 
 
 @pytest.mark.parametrize("name", space_names())
@@ -181,3 +184,30 @@ def test_what_means_nothing_at_a_point_is_left_out_of_it() -> None:
     assert space.alike(silent, {**silent, "noise_sigma": 0.1})
     loud = space.nearest({"noise_sigma": 0.1})
     assert loud["noise_sigma"] == 0.1 and not space.alike(loud, {**loud, "noise_sigma": 0.2})
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Home:
+    return api.home_at(tmp_path_factory.mktemp("home"))
+
+
+@pytest.mark.parametrize(
+    ("method", "pins", "message"),
+    [
+        ("energy-projection", {"score": "kl-gradient"}, "score is kl-gradient, but the model l2"),
+        ("energy-projection", {"score": "kl-gradient", "model": "vae"}, None),
+        ("fae", {"steps": 3}, "steps is 3, but must be at least the number of rungs, 4"),
+        ("fae-tuned", {"cutdiff_amplitude": 0.0}, "cutdiff_amplitude is 0"),
+    ],
+)
+def test_a_plan_refuses_what_some_of_its_trials_could_not_do(
+    home: Home, method: str, pins: dict[str, Value], message: str | None
+) -> None:
+    config = api.configure(
+        category="grid", size=(32, 32), methods=[method], pins=pins, engine="local"
+    )
+    if message is None:
+        set_up(config, home)
+    else:
+        with pytest.raises(ValueError, match=message):
+            set_up(config, home)

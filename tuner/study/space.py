@@ -86,6 +86,20 @@ class MethodSpace:
                 yield self.complete({**self.defaults, name: value})
 
 
+def combinations(space: MethodSpace) -> Iterator[dict[str, Value]]:
+    """Hyperparameters of either tier that trials of a space are made of: each of its `variants`
+    with the default scoring setting, and with one value of that replaced by each that the grid
+    has."""
+    default = space.grid[space.default_setting]
+    settings = [default]
+    for name, value in dict.fromkeys(part for s in space.grid for part in s.items()):
+        if not same(default.get(name), value):
+            settings.append({**default, name: value})
+    for values in space.variants():
+        for setting in settings:
+            yield {**values, **setting}
+
+
 def same(one: Value | None, other: Value | None) -> bool:
     """Whether two values are equal, numbers up to the rounding of their way through a unit."""
     if isinstance(one, float) and isinstance(other, float):
