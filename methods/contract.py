@@ -139,6 +139,16 @@ class Context:
         ):
             gradient.copy_(mean.view_as(gradient))
 
+    def check(self, values: Mapping[str, Any]) -> None:
+        """Raise ValueError for fewer `steps` than rungs, or for a `batch_size` that the ranks do
+        not divide; a hyperparameter that is not there is no fault."""
+        steps = int(values.get("steps", self.rungs))
+        if steps < self.rungs:
+            raise ValueError(
+                f"steps is {steps}, but must be at least the number of rungs, {self.rungs}"
+            )
+        self.share(int(values.get("batch_size", self.world_size)))
+
     def share(self, batch: int) -> slice:
         """This rank's part of a batch; raises ValueError where the ranks do not divide it."""
         if batch % self.world_size:

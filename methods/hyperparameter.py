@@ -13,6 +13,18 @@ from typing import Literal
 
 Value = float | int | str | bool
 Tier = Literal["training", "scoring"]
+# Holds where each of the named hyperparameters has one of the values beside it.
+Condition = tuple[tuple[str, tuple[Value, ...]], ...]
+
+
+def at(**values: Value | tuple[Value, ...]) -> Condition:
+    """The condition that each of these hyperparameters has this value, or one of these."""
+    return tuple((name, v if isinstance(v, tuple) else (v,)) for name, v in values.items())
+
+
+def holds(condition: Condition, values: Mapping[str, Value]) -> bool:
+    """Whether a condition is known to hold; a hyperparameter without a value is unknown."""
+    return all(name in values and values[name] in among for name, among in condition)
 
 
 @dataclass(frozen=True)
@@ -23,7 +35,8 @@ class Hyperparameter:
     else, and `prefixes` how further ones may begin (as in `file:PATH`). `symbol` is the letter that
     the paper uses and `source` says where the default comes from. The tier is `training` where
     another value means training again, `scoring` where it only changes what is done with a trained
-    network's output.
+    network's output. Where one of the conditions in `unless` holds, it means nothing: nothing that is
+    trained or scored depends on it.
     """
 
     name: str
@@ -38,6 +51,7 @@ class Hyperparameter:
     symbol: str = ""
     source: str = "ours"
     tier: Tier = "training"
+    unless: tuple[Condition, ...] = ()
 
     def __post_init__(self) -> None:
         numeric = self.low is not None and self.high is not None

@@ -107,11 +107,11 @@ def test_only_trials_that_got_as_far_as_the_first_one_are_members() -> None:
     entries[1] = replace(entries[1], state="stopped_early")
     ordered = select(entries, [QUALITY])
     assert [entry.number for entry in ordered] == [0, 2, 1]
-    assert Winner.of(ordered, [QUALITY], 3).numbers == [0, 2]
-    assert Winner.of(ordered, [QUALITY], None) == Winner(entries[0])
-    assert Winner.of(ordered[:1], [QUALITY], 3).numbers == [], "one alone is no ensemble"
+    assert Winner.of(ordered, 3).numbers == [0, 2]
+    assert Winner.of(ordered, None) == Winner(entries[0])
+    assert Winner.of(ordered[:1], 3).numbers == [], "one alone is no ensemble"
     kept = Winner.kept(entries, {"trial": 0, "members": [0, 2]})
-    assert kept == Winner.of(ordered, [QUALITY], 2)
+    assert kept == Winner.of(ordered, 2)
     assert Winner.kept(entries, {"trial": 0}) == Winner(entries[0])
 
 

@@ -171,7 +171,7 @@ class Job:
                     f"scores); the winner is chosen by {objectives[0].name}"
                 )
         ordered = ordered or select(entries, objectives, ledger.front())
-        winner = Winner.of(ordered, objectives, self.config.ensemble)
+        winner = Winner.of(ordered, self.config.ensemble)
         asked, there = self.config.ensemble or 0, max(1, len(winner.members))
         if there < asked:
             made = f"it is made of {there}" if winner.members else "the winner is that one alone"

@@ -9,12 +9,15 @@ this family train on, occlusions alone; the other kinds are those of related wor
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import replace
 
 from methods.augmentation.cutdiff import CUTDIFF_SIGNED
 from methods.corruption.cutdiff import PREFIX
+from methods.corruption.masks import KINDS
 from methods.corruption.recipe import CorruptionRecipe
-from methods.hyperparameter import Hyperparameter
+from methods.corruption.textures import SOURCES
+from methods.hyperparameter import Condition, Hyperparameter, at
 
 _RECIPE = CorruptionRecipe()
 _FAE = "ours; property from FAE (arXiv 2511.07233), no number published"
@@ -31,6 +34,16 @@ _KINDS = (
     ("blocks", "a third of all blocks set to 0", "RIAD (Zavrtanik et al., 2021)"),
 )
 
+# A weight beside which all others are 0 means nothing: only ratios count.
+_NO_REGIONS: tuple[Condition, ...] = (at(occlusion_share=0.0),)
+_NO_TEXTURES: tuple[Condition, ...] = (at(occlusion_share=0.0, perlin_share=0.0),)
+_TEXTURES = tuple(f"texture_{source}" for source in SOURCES)
+
+
+def _alone(name: str, names: Iterable[str]) -> Condition:
+    """The condition that all weights but this one are 0."""
+    return at(**{f"{other}_share": 0.0 for other in names if other != name})
+
 
 def _share(name: str, what: str, source: str) -> Hyperparameter:
     return Hyperparameter(
@@ -40,6 +53,7 @@ def _share(name: str, what: str, source: str) -> Hyperparameter:
         low=0.0,
         high=1.0,
         source=source,
+        unless=(_alone(name, (kind for kind, *_ in _KINDS)),),
     )
 
 
@@ -60,6 +74,7 @@ def _cutdiff(declared: Hyperparameter) -> Hyperparameter:
         low=low,
         high=high,
         log=logarithmic,
+        unless=(at(cutdiff_share=0.0),),
     )
 
 
@@ -79,6 +94,7 @@ CORRUPTION: tuple[Hyperparameter, ...] = (
         low=0.0,
         high=1.0,
         source=_FAE,
+        unless=(*_NO_REGIONS, _alone("blob", KINDS)),
     ),
     Hyperparameter(
         "stroke_share",
@@ -87,6 +103,7 @@ CORRUPTION: tuple[Hyperparameter, ...] = (
         low=0.0,
         high=1.0,
         source=_FAE,
+        unless=(*_NO_REGIONS, _alone("stroke", KINDS)),
     ),
     Hyperparameter(
         "dots_share",
@@ -94,6 +111,7 @@ CORRUPTION: tuple[Hyperparameter, ...] = (
         "weight of groups of 5 to 30 dots among the corrupted regions",
         low=0.0,
         high=1.0,
+        unless=(*_NO_REGIONS, _alone("dots", KINDS)),
     ),
     Hyperparameter(
         "components",
@@ -101,6 +119,7 @@ CORRUPTION: tuple[Hyperparameter, ...] = (
         "largest number of regions in one image; 1 to this many, equally likely",
         low=1,
         high=8,
+        unless=_NO_REGIONS,
     ),
     Hyperparameter(
         "blob_size",
@@ -110,6 +129,7 @@ CORRUPTION: tuple[Hyperparameter, ...] = (
         high=0.4,
         log=True,
         unit=_SIDE,
+        unless=(*_NO_REGIONS, at(blob_share=0.0)),
     ),
     Hyperparameter(
         "blob_deformation",
@@ -119,6 +139,7 @@ CORRUPTION: tuple[Hyperparameter, ...] = (
         high=1.0,
         unit="half-axes",
         source=_FAE,
+        unless=(*_NO_REGIONS, at(blob_share=0.0)),
     ),
     Hyperparameter(
         "stroke_width",
@@ -129,6 +150,7 @@ CORRUPTION: tuple[Hyperparameter, ...] = (
         log=True,
         unit=_SIDE,
         source=_FAE,
+        unless=(*_NO_REGIONS, at(stroke_share=0.0, dots_share=0.0)),
     ),
     Hyperparameter(
         "stroke_length",
@@ -138,6 +160,7 @@ CORRUPTION: tuple[Hyperparameter, ...] = (
         high=1.5,
         log=True,
         unit=_SIDE,
+        unless=(*_NO_REGIONS, at(stroke_share=0.0)),
     ),
     Hyperparameter(
         "edge_blur",
@@ -147,6 +170,7 @@ CORRUPTION: tuple[Hyperparameter, ...] = (
         high=0.1,
         unit=_SIDE,
         source=_PAE,
+        unless=_NO_REGIONS,
     ),
     Hyperparameter(
         "opaque_share",
@@ -170,6 +194,7 @@ CORRUPTION: tuple[Hyperparameter, ...] = (
         low=0.0,
         high=1.0,
         source=_PAE,
+        unless=(*_NO_TEXTURES, _alone("texture_pool", _TEXTURES)),
     ),
     Hyperparameter(
         "texture_self_share",
@@ -177,6 +202,7 @@ CORRUPTION: tuple[Hyperparameter, ...] = (
         "weight of other normal images, warped and recoloured, as texture",
         low=0.0,
         high=1.0,
+        unless=(*_NO_TEXTURES, _alone("texture_self", _TEXTURES)),
     ),
     Hyperparameter(
         "texture_procedural_share",
@@ -184,6 +210,7 @@ CORRUPTION: tuple[Hyperparameter, ...] = (
         "weight of formulas (Perlin noise, stripes, checkers, noise) as texture",
         low=0.0,
         high=1.0,
+        unless=(*_NO_TEXTURES, _alone("texture_procedural", _TEXTURES)),
     ),
     Hyperparameter(
         "texture_constant_share",
@@ -191,6 +218,7 @@ CORRUPTION: tuple[Hyperparameter, ...] = (
         "weight of a single random colour as texture",
         low=0.0,
         high=1.0,
+        unless=(*_NO_TEXTURES, _alone("texture_constant", _TEXTURES)),
     ),
     Hyperparameter(
         "texture_saturation",
@@ -198,5 +226,6 @@ CORRUPTION: tuple[Hyperparameter, ...] = (
         "how much colour textures keep: 0 grey, 1 as they are",
         low=0.0,
         high=1.0,
+        unless=_NO_TEXTURES,
     ),
 )

@@ -3,14 +3,21 @@
 The energy of an image is `E(x_t) = L_r(x_t) + lambda ||x_t - x_0||_1`. Its gradient flows through
 the reconstruction. Images that have reached the stop rule are frozen, and nothing is computed for
 them any more.
+
+The paper takes the derivative of the L1 term as `lambda sign(x_t - x_0)`, which is 0 where a pixel
+has not moved. There a step feels no anchor, while the energy that it leads to contains it: however
+short the step, it may raise the energy of an image that is not at a minimum. So an image whose
+energy rose goes on by proximal steps (ISTA; Beck and Teboulle, 2009): a step along the gradient of
+L_r alone, then each pixel is drawn back towards x_0 by what the anchor weighs in that step, and not
+beyond. A short proximal step lowers the energy unless the image is at a minimum.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, fields, replace
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -54,9 +61,10 @@ class Projection:
     """Where a walk came to, and how it went for each image.
 
     `images` are those after each number of iterations that was asked for, each `[B, C, H, W]` in
-    [0, 1]. `stalled` `[B]`: no halving of its step lowers an image's energy any more, so it has
-    converged (3.5). `diverged` `[B]`: where an image would go next its energy is more than twice
-    that of the image as given, or not finite. Both kinds are where their energy was lowest.
+    [0, 1]. `stalled` `[B]`: a proximal step leaves an image where it is, or no halving of its step
+    lowers its energy any more, so it has converged (3.5). `diverged` `[B]`: where an image would go
+    next its energy is more than twice that of the image as given, or not finite. Both kinds are
+    where their energy was lowest.
     """
 
     images: list[Tensor]
@@ -75,144 +83,186 @@ def project(
 
     A `mask` that broadcasts to the images multiplies the gradient (Eq. 7). Where a step of an image
     does not lower its energy, or leads to one that is not finite, it is taken back, and the image
-    goes on with half of it; the others do not notice. After ten halvings it stays where its energy
-    was lowest. Raises `ProjectionDiverged` where the energy of an image as given is not
-    finite.
+    goes on by proximal steps of half that length; the others do not notice. After ten halvings it
+    stays where its energy was lowest. Raises `ProjectionDiverged` where the energy of an image as
+    given is not finite.
     """
     last, found = max(counts, default=0), {}
     # A caller's inference mode would forbid the gradient.
     with torch.inference_mode(False), torch.no_grad():
         walk = _Walk(evaluate, images, descent, mask)
         for count in range(last + 1):
-            walk.look(final=count == last)
+            walk.look(begin=count == 0, final=count == last)
             if count in counts:
                 found[count] = walk.images()
-            if walk.finished or count == last:
+            if count < last:
+                walk.move()
+            if walk.finished:
                 break
-            walk.move()
         end = walk.images()
     return Projection([found.get(count, end) for count in counts], walk.stalled, walk.diverged)
 
 
+@dataclass(frozen=True)
+class _Moving:
+    """The images that still move, a row each; None stands for what a walk does without.
+
+    `index` are their places among all images, `start` the images as given and `at` the last points
+    that were kept, with the energy there, the `gradient` of the reconstruction loss and the
+    reconstruction `error`. `first` is the energy at the start, `scale` what is left of the step
+    size and `proximal` says which of them go on by proximal steps. `mean`, `square` and `count` are
+    Adam's moments and how many gradients they have seen.
+    """
+
+    index: Tensor
+    start: Tensor
+    at: Tensor
+    mask: Tensor | None
+    scale: Tensor
+    proximal: Tensor
+    first: Tensor
+    energy: Tensor
+    gradient: Tensor
+    error: Tensor
+    mean: Tensor | None
+    square: Tensor | None
+    count: Tensor
+
+    @classmethod
+    def begin(cls, images: Tensor, mask: Tensor | None, adam: bool) -> _Moving:
+        count, device = len(images), images.device
+        infinite = images.new_full((count,), math.inf)
+        return cls(
+            index=torch.arange(count, device=device),
+            start=images,
+            at=images,
+            mask=None if mask is None else mask.to(images).expand_as(images),
+            scale=images.new_ones(count),
+            proximal=torch.zeros(count, dtype=torch.bool, device=device),
+            first=infinite,
+            energy=infinite,
+            gradient=images,
+            error=images,
+            mean=torch.zeros_like(images) if adam else None,
+            square=torch.zeros_like(images) if adam else None,
+            count=images.new_zeros(count),
+        )
+
+    def rows(self, keep: Tensor) -> _Moving:
+        """Only the images that `keep` `[B]` is True for."""
+        named: dict[str, Any] = {field.name: getattr(self, field.name) for field in fields(self)}
+        return replace(self, **{n: v[keep] for n, v in named.items() if v is not None})
+
+
 class _Walk:
-    """The images that still move, and where they came from."""
+    """The images that still move, and where the others came to."""
 
     def __init__(
         self, evaluate: Evaluate, images: Tensor, descent: Descent, mask: Tensor | None
     ) -> None:
         self.evaluate, self.descent = evaluate, descent
         self.all = images.detach().clone()
-        self.index = torch.arange(len(images), device=images.device)
+        self.moving = _Moving.begin(self.all.clone(), mask, descent.optimiser == "adam")
+        self.tried = self.moving.start
         self.stalled = torch.zeros(len(images), dtype=torch.bool, device=images.device)
         self.diverged = self.stalled.clone()
-        self.start = self.at = self.all.clone()
-        self.mask = None if mask is None else mask.to(images).expand_as(images)
-        self.scale = images.new_ones(len(images))
-        # Energy at the start and at the last point that was kept, that point, and the step from it.
-        self.first = self.energy = images.new_full((len(images),), math.inf)
-        self.before, self.last_step = self.start, torch.zeros_like(self.start)
-        self.moments: tuple[Tensor, Tensor] | None = None
-        self.looks, self.steps = 0, 0
-        # What the last look found; without a gradient after the final one.
-        self.rose: Tensor | None = None
-        self.gradient = self.error = self.start
+        self.proximal = False  # whether any image goes by proximal steps
 
     @property
     def finished(self) -> bool:
-        return len(self.index) == 0
+        return len(self.moving.index) == 0
 
     def images(self) -> Tensor:
         """All images as they are now."""
         now = self.all.clone()
-        now[self.index] = self.at
+        now[self.moving.index] = self.moving.at
         return now
 
-    def look(self, final: bool) -> None:
-        """Judge where the images have come to: turn back those whose energy rose, freeze those
-        that are finished, and take the gradient at all others, unless this is the `final` look."""
-        at = self.at.detach().requires_grad_(not final)
-        with torch.set_grad_enabled(not final):
-            losses, reconstruction = self.evaluate(at)
-            if not final:
-                (self.gradient,) = torch.autograd.grad(losses.sum(), at)
-                self.error = self.at - reconstruction.detach()
-        energy = losses = losses.detach()
-        weight = self.descent.l1_weight
-        if weight:
-            moved = self.at - self.start
-            energy = losses + weight * moved.abs().flatten(1).sum(1)
-            if not final:
-                self.gradient = self.gradient.add(moved.sign_(), alpha=weight)
-        if self.looks == 0:
+    def look(self, begin: bool, final: bool) -> None:
+        """Judge the points that were tried: keep them, or turn back where the energy rose; freeze
+        what is finished. The look that `begin`s refuses energies that are not finite, the `final`
+        one takes no gradient."""
+        moving, tried = self.moving, self.tried
+        losses, gradient, error = self._losses(tried, final)
+        energy = losses
+        if self.descent.l1_weight:
+            moved = (tried - moving.start).abs().flatten(1).sum(1)
+            energy = losses + self.descent.l1_weight * moved
+        if begin:
             self._check(energy)
-            self.first = energy
-        self.looks += 1
-        rose = ~(energy <= self.energy * (1 + _ROUNDING))
-        self.rose = rose if bool(rose.any()) else None
-        if self.rose is not None:
-            self._turn_back(rose, energy, final)
-        self.energy = torch.where(rose, self.energy, energy)
-        done = ((losses <= self.descent.threshold) & ~rose) | (self.scale < _SHORTEST)
-        if bool(done.any()):
+            moving = replace(moving, first=energy)
+        rose = ~(energy <= moving.energy * (1 + _ROUNDING))
+        scale = torch.where(rose, moving.scale / 2, moving.scale)
+        stuck = scale < _SHORTEST
+        done = (~rose & (losses <= self.descent.threshold)) | stuck
+        # Both answers in one wait for the device.
+        any_rose, any_done = torch.stack([rose.any(), done.any()]).tolist()
+        kept = {"at": tried, "energy": energy, "gradient": gradient, "error": error}
+        if any_rose:
+            self.proximal = bool(self.descent.l1_weight)
+            lost = ~(energy <= _TOO_FAR * moving.first)
+            self._mark(self.stalled, stuck & ~lost)
+            self._mark(self.diverged, (rose if final else stuck) & lost)
+            kept = {n: _where(rose, getattr(moving, n), value) for n, value in kept.items()}
+            moving = _turned_back(moving, rose)
+        self.moving = replace(moving, **kept, scale=scale)
+        if any_done:
             self._freeze(done)
 
     def move(self) -> None:
-        """One step of every image that still moves."""
-        self.steps += 1
-        step = self._direction(self.gradient, self.error)
-        if self.rose is not None:
-            step = torch.where(self.rose.view(-1, 1, 1, 1), self.last_step / 2, step)
-        self.before, self.last_step = self.at, step
-        self.at = (self.at - step).clamp_(0.0, 1.0)
-
-    def _direction(self, gradient: Tensor, error: Tensor) -> Tensor:
-        """What is taken from the images, already of its full length."""
-        descent = self.descent
+        """One step of every image that still moves, to where `look` will judge it."""
+        moving, descent = self.moving, self.descent
+        anchor = descent.l1_weight
+        gradient, weight = moving.gradient, None
+        if anchor:
+            away = (moving.at - moving.start).sign_()
+            away.masked_fill_(_columns(moving.proximal), 0.0)
+            gradient = gradient.add(away, alpha=anchor)
         if descent.update == "weighted":
-            gradient = gradient * error.square_()
-        if self.mask is not None:
-            gradient = gradient * self.mask
+            weight = moving.error.square()
+        if moving.mask is not None:
+            weight = moving.mask if weight is None else weight * moving.mask
+        if weight is not None:
+            gradient = gradient * weight
+        length = _columns(descent.step_size * moving.scale)
         if descent.optimiser == "adam":
-            gradient = self._adam(gradient)
-        return gradient * (descent.step_size * self.scale.view(-1, 1, 1, 1))
+            moving, gradient, steepness = _adam(moving, gradient)
+            length = length / steepness
+        tried = moving.at - length * gradient
+        if self.proximal:
+            within = anchor * length if weight is None else anchor * length * weight
+            drawn = moving.start + _shrunk(tried - moving.start, within)
+            tried = torch.where(_columns(moving.proximal), drawn, tried)
+        self.moving, self.tried = moving, tried.clamp_(0.0, 1.0)
+        if self.proximal:
+            self._settle()
 
-    def _adam(self, gradient: Tensor) -> Tensor:
-        if self.moments is None:
-            self.moments = (torch.zeros_like(gradient), torch.zeros_like(gradient))
-        mean, square = self.moments
-        (first, second), t = _BETAS, self.steps
-        mean.lerp_(gradient, 1 - first)
-        square.mul_(second).addcmul_(gradient, gradient, value=1 - second)
-        length = (square / (1 - second**t)).sqrt_().add_(_EPSILON)
-        return (mean / (1 - first**t)).div_(length)
+    def _settle(self) -> None:
+        """Finish the images that a proximal step leaves where they are: they are at a minimum."""
+        same = (self.tried == self.moving.at).flatten(1).all(1) & self.moving.proximal
+        if bool(same.any()):
+            self._mark(self.stalled, same)
+            self._freeze(same)
 
-    def _turn_back(self, rose: Tensor, energy: Tensor, final: bool) -> None:
-        """Put images whose energy rose back before their last step, and halve their steps."""
-        self.scale = torch.where(rose, self.scale / 2, self.scale)
-        stuck = self.scale < _SHORTEST
-        lost = ~(energy <= _TOO_FAR * self.first)
-        self.stalled[self.index[stuck & ~lost]] = True
-        self.diverged[self.index[(rose if final else stuck) & lost]] = True
-        rows = rose.view(-1, 1, 1, 1)
-        self.at = torch.where(rows, self.before, self.at)
-        if self.moments is not None:
-            # What Adam saw where the energy rose is forgotten.
-            for moment in self.moments:
-                moment.masked_fill_(rows, 0.0)
+    def _losses(self, at: Tensor, final: bool) -> tuple[Tensor, Tensor, Tensor]:
+        """Losses `[B]`, their gradient and the error of the reconstruction; unless it is the
+        final look, after which nothing needs the last two."""
+        if final:
+            return self.evaluate(at)[0], self.moving.gradient, self.moving.error
+        leaf = at.detach().requires_grad_()
+        with torch.enable_grad():
+            losses, reconstruction = self.evaluate(leaf)
+            (gradient,) = torch.autograd.grad(losses.sum(), leaf)
+        return losses.detach(), gradient, at - reconstruction.detach()
+
+    def _mark(self, where: Tensor, which: Tensor) -> None:
+        index = self.moving.index
+        where[index] = where[index] | which
 
     def _freeze(self, done: Tensor) -> None:
-        self.all[self.index[done]] = self.at[done]
-        keep = ~done
-        self.index, self.at, self.start = self.index[keep], self.at[keep], self.start[keep]
-        self.before, self.last_step = self.before[keep], self.last_step[keep]
-        self.gradient, self.error = self.gradient[keep], self.error[keep]
-        self.scale, self.first, self.energy = self.scale[keep], self.first[keep], self.energy[keep]
-        if self.rose is not None:
-            self.rose = self.rose[keep]
-        if self.mask is not None:
-            self.mask = self.mask[keep]
-        if self.moments is not None:
-            self.moments = (self.moments[0][keep], self.moments[1][keep])
+        moving, keep = self.moving, ~done
+        self.all[moving.index[done]] = moving.at[done]
+        self.moving, self.tried = moving.rows(keep), self.tried[keep]
 
     def _check(self, energy: Tensor) -> None:
         wrong = ~energy.isfinite()
@@ -225,3 +275,44 @@ class _Walk:
             f"{self.descent.step_size:g}) can help: the images or the network hold values that are "
             "not finite; train again with a smaller learning_rate"
         )
+
+
+def _turned_back(moving: _Moving, rose: Tensor) -> _Moving:
+    """The images that `rose` go on by proximal steps, and Adam begins anew for them: what it saw
+    led there."""
+    moments: dict[str, Any] = {
+        name: None if moment is None else moment.masked_fill(_columns(rose), 0.0)
+        for name, moment in (("mean", moving.mean), ("square", moving.square))
+    }
+    return replace(
+        moving,
+        **moments,
+        count=moving.count.masked_fill(rose, 0.0),
+        proximal=moving.proximal | rose,
+    )
+
+
+def _adam(moving: _Moving, gradient: Tensor) -> tuple[_Moving, Tensor, Tensor]:
+    """The moments with one more gradient, their direction, and what divides its length."""
+    assert moving.mean is not None and moving.square is not None
+    first, second = _BETAS
+    mean = moving.mean.lerp(gradient, 1 - first)
+    square = (moving.square * second).addcmul_(gradient, gradient, value=1 - second)
+    count = moving.count + 1
+    direction = mean / _columns(1 - first**count)
+    steepness = (square / _columns(1 - second**count)).sqrt_().add_(_EPSILON)
+    return replace(moving, mean=mean, square=square, count=count), direction, steepness
+
+
+def _shrunk(change: Tensor, by: Tensor) -> Tensor:
+    """Soft threshold: each value nearer to 0 by that much, and not beyond."""
+    return change.sign() * (change.abs() - by).clamp_(min=0.0)
+
+
+def _columns(rows: Tensor) -> Tensor:
+    """One number an image, to go with `[B, C, H, W]`."""
+    return rows.view(-1, 1, 1, 1)
+
+
+def _where(rows: Tensor, one: Tensor, other: Tensor) -> Tensor:
+    return torch.where(rows.view(-1, *[1] * (one.ndim - 1)), one, other)

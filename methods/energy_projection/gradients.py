@@ -5,7 +5,16 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from methods.energy_projection.model import EnergyModel, divergence
+from methods.energy_projection.model import VARIATIONAL, EnergyModel, Kind, divergence
+
+
+def check_score(score: str, kind: Kind) -> None:
+    """Raise ValueError for a KL score of a deterministic model."""
+    if score.startswith("kl") and kind not in VARIATIONAL:
+        raise ValueError(
+            f"score is {score}, but the model {kind} has no KL term; train vae or gamma-vae (by"
+            " model), or choose another score"
+        )
 
 
 def gradient_map(model: EnergyModel, images: Tensor, score: str) -> Tensor:
@@ -17,11 +26,7 @@ def gradient_map(model: EnergyModel, images: Tensor, score: str) -> Tensor:
 
     A VAE takes the mean of its code. Raises ValueError for a KL score of a deterministic model.
     """
-    if score.startswith("kl") and not model.variational:
-        raise ValueError(
-            f"score is {score}, but the model {model.kind} has no KL term; train vae or gamma-vae,"
-            " or choose another score"
-        )
+    check_score(score, model.kind)
     with torch.inference_mode(False), torch.enable_grad():
         at = images.detach().clone().requires_grad_()
         mean, log_variance = model.network.encode(at)

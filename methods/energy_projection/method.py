@@ -10,6 +10,7 @@ from torch import Tensor
 
 from methods.contract import Context, Progress, TrialData
 from methods.energy_projection.detector import ProjectionDetector
+from methods.energy_projection.gradients import check_score
 from methods.energy_projection.hyperparameters import TRAINING
 from methods.energy_projection.settings import SCORING, expand_grid
 from methods.energy_projection.tiles import tile_size
@@ -40,6 +41,7 @@ class EnergyProjection(NormalOnly):
         """Raise ValueError where sizes or values do not fit this method."""
         values = self._complete(hyperparameters)
         halvings(tile_size(data.size, values["tiles_per_side"]))
+        check_score(values["score"], values["model"])
 
     def fit(
         self, data: TrialData, hyperparameters: Mapping[str, Value], context: Context
@@ -51,6 +53,7 @@ class EnergyProjection(NormalOnly):
         """
         self.check(data, hyperparameters)
         values = self._complete(hyperparameters)
+        context.check(values)
         trainer, steps = Trainer(data, values, context), int(values["steps"])
         optimiser = torch.optim.Adam(
             [p for p in trainer.model.parameters() if p.requires_grad],

@@ -73,8 +73,7 @@ class FilterMemory(NormalOnly):
         self.check(data, hyperparameters)
         values = self._complete(hyperparameters)
         steps = int(values["steps"])
-        if steps < context.rungs:
-            raise ValueError(f"steps is {steps}, but must be at least the {context.rungs} rungs")
+        context.check(values)
         parts = data.to(context.device).train.split(_BATCH)
         with torch.autocast(context.device.type, enabled=False):
             rows, centre, scale = sample(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from methods.filtering_autoencoder.normalisation import NORMALISATIONS
-from methods.hyperparameter import Hyperparameter
+from methods.hyperparameter import Hyperparameter, at
 
 _PAE = "Bauer et al., PAE, section 4"
 
@@ -35,6 +35,7 @@ TRAINING: tuple[Hyperparameter, ...] = (
         unit="grey range",
         symbol="σ (fixed) or r (uniform)",
         source="ours; one of 0.01, 0.05, 0.1, 0.2 of the FAE sweep, the best of them unpublished",
+        unless=(at(noise_target="none"),),
     ),
     Hyperparameter(
         "noise_law",
@@ -42,6 +43,7 @@ TRAINING: tuple[Hyperparameter, ...] = (
         "the same noise level for every image, or one from U(0, noise_sigma) for each",
         choices=("fixed", "uniform"),
         source="ours; FAE (arXiv 2511.07233) recommends U(0, r) in its outlook",
+        unless=(at(noise_target="none"), at(noise_sigma=0.0)),
     ),
     Hyperparameter(
         "noise_target",
@@ -49,6 +51,7 @@ TRAINING: tuple[Hyperparameter, ...] = (
         "noise on input and target alike (anchored), on the input alone (clean), or none",
         choices=("anchored", "clean", "none"),
         source="FAE (arXiv 2511.07233)",
+        unless=(at(noise_sigma=0.0),),
     ),
     Hyperparameter(
         "jacobian_weight",

@@ -67,10 +67,7 @@ class FilteringAutoencoder:
         self.check(data, hyperparameters)
         values = self._complete(hyperparameters)
         steps = int(values["steps"])
-        if steps < context.rungs:
-            raise ValueError(
-                f"steps is {steps}, but must be at least the number of rungs, {context.rungs}"
-            )
+        context.check(values)
         training = Training(data, values, context)
         eager = context.device.type == "cpu" and context.world_size == 1
         for rung in range(1, context.rungs + 1):

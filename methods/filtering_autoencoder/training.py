@@ -47,6 +47,8 @@ class Training:
         self.normaliser = Normaliser.measured(values["normalisation"], data.train)
         self.data = normalised(data, self.normaliser).to(context.device)
         self.recipe = CorruptionRecipe.from_values(values)
+        # What a training is judged by does not move with a tuned recipe.
+        self._first_recipe = self.recipe
         self.sources = TextureSources(self.data.train, self.data.textures)
         self.share = context.share(values["batch_size"])
         network = UNet(
@@ -66,6 +68,7 @@ class Training:
         if values.get("corruption_tuning") == "hypergradient":
             self.tuning = CorruptionTuning(self.recipe, values, data.size, context)
         self._bank: tuple[int, TextureBank] | None = None
+        self._diagnosed: TextureBank | None = None
         self._validation: tuple[Tensor, Tensor, Tensor] | None = None
         if context.resume is not None:
             self._resume(context.resume)
@@ -145,14 +148,16 @@ class Training:
         )
         clean = unit(self.data.held_out[:count])
         generator = self.context.generator(_DIAGNOSE)
-        draw = self.recipe.draw(count, size, generator, self.sources.has_pool)
+        draw = self._first_recipe.draw(count, size, generator, self.sources.has_pool)
         directions = torch.randn(clean.shape, generator=generator, device=clean.device)
+        if self._diagnosed is None:
+            self._diagnosed = self.sources.bank(self.context.generator(_BANK, 0))
         return diagnose(
             detector.network,
             detector.reconstruct,
             clean,
             draw=draw,
-            bank=self.bank(self.step_number - 1),
+            bank=self._diagnosed,
             directions=directions,
         )
 
@@ -243,7 +248,9 @@ class Training:
         if self._validation is None:
             clean = unit(self.data.held_out[:_VALIDATION])
             generator = self.context.generator(_VALIDATE)
-            draw = self.recipe.draw(len(clean), self.data.size, generator, self.sources.has_pool)
+            draw = self._first_recipe.draw(
+                len(clean), self.data.size, generator, self.sources.has_pool
+            )
             images, mask = apply(clean, draw, self.sources.bank(generator))
             self._validation = (images, clean, mask)
         return float(self._loss(*self._validation).mean())

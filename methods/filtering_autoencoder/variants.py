@@ -9,7 +9,7 @@ from typing import ClassVar
 from methods.contract import TrialData
 from methods.corruption.recipe import CorruptionRecipe
 from methods.filtering_autoencoder.method import FilteringAutoencoder
-from methods.hyperparameter import Hyperparameter, Value, by_name
+from methods.hyperparameter import Hyperparameter, Value, at, by_name
 from methods.registry import register_method
 from methods.self_tuning.hyperparameters import TUNING
 
@@ -33,6 +33,7 @@ class ProjectingAutoencoder(FilteringAutoencoder):
 
 
 _SHARED = by_name(TUNING)
+_UNTUNED = at(corruption_tuning="none")
 
 
 @register_method("fae-tuned")
@@ -56,12 +57,16 @@ class TunedFilteringAutoencoder(FilteringAutoencoder):
             "whether CutDiff's parameters move while the network trains",
             choices=("none", "hypergradient"),
         ),
-        *(_SHARED[name] for name in ("tuning_rate", "warm_share", "order", "alignment")),
+        *(
+            replace(_SHARED[name], unless=(_UNTUNED,))
+            for name in ("tuning_rate", "warm_share", "order", "alignment")
+        ),
         replace(
             _SHARED["inner_updates"],
             default=4,
             help="updates of the network for each of the corruption",
             source="ours; ST-SSAD has 1, and 5 for digits",
+            unless=(_UNTUNED,),
         ),
     )
 

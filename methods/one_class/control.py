@@ -36,7 +36,6 @@ class Control:
         self.check(data, hyperparameters)
         values = self._complete(hyperparameters)
         check_steps({**values, "norm": "batch"}, context)
-        context.share(int(values["batch_size"]))
         yield from self._course(data.to(context.device), values, context)
 
     def _check_images(self, data: TrialData) -> None:

@@ -11,7 +11,6 @@ import torch
 from torch import Tensor, nn
 
 from methods.contract import Context, Detector, Diverged, Progress, TrialData, unit
-from methods.self_tuning.checks import check_rungs
 from methods.state import on_cpu
 from methods.training.batches import choose
 
@@ -80,7 +79,6 @@ def course(
 ) -> Iterator[Progress]:
     """Train, yielding at `rungs` equally spaced steps; `detector` takes a snapshot."""
     context = training.context
-    check_rungs(steps, context)
     for rung in range(1, context.rungs + 1):
         last = rung * steps // context.rungs
         if training.step_number >= last:

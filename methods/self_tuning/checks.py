@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import torch
+
 from methods.contract import Context, TrialData
 
 
@@ -12,27 +14,19 @@ def check_training_images(data: TrialData) -> None:
     """Raise ValueError for fewer than two training images, or for such as are all alike."""
     if len(data.train) < 2:
         raise ValueError("there is one training image, but a density needs at least 2")
-    if bool((data.train == data.train[:1]).all()):
+    if all(torch.equal(image, data.train[0]) for image in data.train[1:]):
         raise ValueError(
             f"all {len(data.train)} training images are alike: their embeddings would have no"
             " spread to measure distances by"
         )
 
 
-def check_rungs(steps: int, context: Context) -> None:
-    """Raise ValueError for fewer steps than rungs."""
-    if steps < context.rungs:
-        raise ValueError(
-            f"steps is {steps}, but must be at least the number of rungs, {context.rungs}"
-        )
-
-
 def check_steps(values: Mapping[str, Any], context: Context) -> None:
-    """Raise ValueError for fewer steps than rungs, or a part of a batch that is too small.
+    """Raise ValueError where `Context.check` does, or for a part of a batch that is too small.
 
     Of the hyperparameters `steps`, `batch_size` and `norm` count.
     """
-    check_rungs(int(values["steps"]), context)
+    context.check(values)
     batch = int(values["batch_size"])
     if values["norm"] == "batch" and batch // context.world_size < 2:
         raise ValueError(

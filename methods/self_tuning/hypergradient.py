@@ -6,11 +6,13 @@ x(a). By the chain rule, what ST-SSAD descends (Yoo et al., Eq. 5) is
 
     dL_val/da = (dx/da)' [ dL_val/dx - alpha * d/dx <dL_trn/dtheta, v> ],   v = dL_val/dtheta'
 
-It is found in two passes: the first ends with v, the second differentiates the inner product of v
-with the training gradient. The second term alone needs second derivatives; the first order leaves
-it out (Eq. 4). Two passes give the same number as one graph through both losses, but v is in hand
-(it can be averaged over workers), the validation pass is freed before the second derivatives are
-taken, and the part of the training loss that does not see x is never differentiated twice.
+and, where L_val normalises with running statistics r that the step moved, d/dx <r, dL_val/dr> more
+in the brackets (see `running`). It is found in two passes: the first ends with v, the second
+differentiates the inner product of v with the training gradient. The second term alone needs second
+derivatives; the first order leaves it and r out (Eq. 4). Two passes give the same number as one
+graph through both losses, but v is in hand (it can be averaged over workers), the validation pass
+is freed before the second derivatives are taken, and the part of the training loss that does not
+see x is never differentiated twice.
 """
 
 from __future__ import annotations
@@ -33,6 +35,7 @@ from methods.self_tuning.inner_step import (
     ensure_finite,
     training_gradient,
 )
+from methods.self_tuning.running import evaluated, statistics_adjoint
 from methods.self_tuning.workers import mean_over_workers
 
 Tuned = TypeVar("Tuned", Tensor, Mapping[str, Tensor])
@@ -100,12 +103,16 @@ def hypergradient(
     images = augmented.detach().requires_grad_()
     training = training_gradient(network, losses, images if exact else images.detach(), exact)
     step = advance(network, training, inner, velocity, context)
-    differentiable = training.differentiable
+    outputs = {**training.differentiable, **training.statistics}
     del training
-    loss, adjoint, direct = _validation_gradient(network, step, losses, images, context)
+    with evaluated(network) as used:
+        loss, adjoint, direct = _validation_gradient(network, step, losses, images, context)
     mixed = None
     if exact:
-        mixed = -inner.learning_rate * _mixed(differentiable, adjoint, images)
+        rate = -inner.learning_rate
+        moved = statistics_adjoint(network, used, adjoint, step.parameters, step.buffers)
+        weights = {**adjoint, **{name: value / rate for name, value in moved.items()}}
+        mixed = rate * _mixed(outputs, weights, images)
     elif direct is None:
         raise ValueError(
             "the validation loss does not see the augmented images, so that there is no"
@@ -114,8 +121,12 @@ def hypergradient(
     parts = [_pull_back(augmented, leaves, direct), _pull_back(augmented, leaves, mixed)]
     first, second = mean_over_workers(parts, context)
     total = first + second
-    ensure_finite(total, "hypergradient")
-    if not total.any():
+    # One wait for the device says all.
+    loss_now, *numbers = torch.cat([loss.double().view(1), first.double(), total.double()]).tolist()
+    of_first, of_total = numbers[: len(first)], numbers[len(first) :]
+    ensure_finite(loss_now, "validation loss")
+    ensure_finite(sum(of_total), "hypergradient")
+    if not any(of_total):
         raise VanishedGradient(
             "the hypergradient is exactly zero: the augmentation changes nothing that the losses"
             " see (constant or saturated images, an amplitude of zero); start from other values"
@@ -123,8 +134,8 @@ def hypergradient(
     return Hypergradient(
         gradient=_unflat(parameters, total),
         first_order=_unflat(parameters, first),
-        cosine=_cosine(first, total) if exact else None,
-        validation_loss=loss,
+        cosine=_cosine(of_first, of_total) if exact else None,
+        validation_loss=loss_now,
         step=step,
     )
 
@@ -148,7 +159,7 @@ def _unflat(
 
 def _validation_gradient(
     network: nn.Module, step: Lookahead, losses: Losses, images: Tensor, context: Context
-) -> tuple[float, dict[str, Tensor], Tensor | None]:
+) -> tuple[Tensor, dict[str, Tensor], Tensor | None]:
     """The validation loss after the step, v, and this worker's gradient in the images."""
     theta = {name: value.detach().requires_grad_() for name, value in step.parameters.items()}
     buffers = {name: buffer.clone() for name, buffer in step.buffers.items()}
@@ -163,17 +174,17 @@ def _validation_gradient(
         )
     own = [loss.detach(), *(gradient for gradient in gradients if gradient is not None)]
     mean, *adjoint = mean_over_workers(own, context)
-    ensure_finite(mean, "validation loss")
-    return float(mean), dict(zip(seen, adjoint, strict=True)), direct
+    return mean, dict(zip(seen, adjoint, strict=True)), direct
 
 
-def _mixed(gradients: dict[str, Tensor], adjoint: dict[str, Tensor], images: Tensor) -> Tensor:
-    """d/dx <dL_trn/dtheta, v>, in the form of the images."""
-    shared = [name for name in gradients if name in adjoint]
+def _mixed(outputs: dict[str, Tensor], adjoint: dict[str, Tensor], images: Tensor) -> Tensor:
+    """d/dx <outputs, adjoint>, in the form of the images: of the training gradient and v, and of
+    running statistics and what the validation loss makes of them."""
+    shared = [name for name in outputs if name in adjoint and outputs[name].requires_grad]
     product = None
     if shared:
         (product,) = torch.autograd.grad(
-            [gradients[name] for name in shared],
+            [outputs[name] for name in shared],
             images,
             [adjoint[name] for name in shared],
             allow_unused=True,
@@ -203,6 +214,7 @@ def _pull_back(augmented: Tensor, leaves: dict[str, Tensor], adjoint: Tensor | N
     return torch.cat([gradient.reshape(-1) for gradient in gradients if gradient is not None])
 
 
-def _cosine(first: Tensor, total: Tensor) -> float:
-    lengths = float(first.norm() * total.norm())
-    return float(first @ total) / lengths if lengths > 0 else math.nan
+def _cosine(first: Sequence[float], total: Sequence[float]) -> float:
+    lengths = math.hypot(*first) * math.hypot(*total)
+    product = sum(one * other for one, other in zip(first, total, strict=True))
+    return product / lengths if lengths > 0 else math.nan

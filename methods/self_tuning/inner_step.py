@@ -14,6 +14,7 @@ from torch.func import functional_call
 
 from methods.contract import Context, Diverged
 from methods.networks.convolution import differentiated_in_images
+from methods.self_tuning.running import recorded
 from methods.self_tuning.workers import mean_over_workers
 
 Network = Callable[..., Any]
@@ -92,13 +93,15 @@ class Lookahead:
 class TrainingGradient:
     """The gradient of the training loss on this worker.
 
-    `differentiable` is the part that still depends on the images, `buffers` what the passes left.
+    `differentiable` is the part that still depends on the images, `buffers` what the passes left
+    and `statistics` what the images added to running statistics among them (see `running`).
     """
 
     loss: Tensor
     gradients: dict[str, Tensor]
     differentiable: dict[str, Tensor]
     buffers: dict[str, Tensor]
+    statistics: dict[str, Tensor]
 
 
 def bound(
@@ -113,10 +116,10 @@ def bound(
     return call
 
 
-def ensure_finite(value: Tensor, name: str) -> None:
-    """Raise Diverged where `value` has a number that is not finite."""
-    if not torch.isfinite(value).all():
-        raise Diverged(f"the {name} is {value.sum().item()}: lower the learning rate")
+def ensure_finite(value: float, name: str) -> None:
+    """Raise Diverged for a number that is not finite."""
+    if not math.isfinite(value):
+        raise Diverged(f"the {name} is {value}: lower the learning rate")
 
 
 def training_gradient(
@@ -142,7 +145,11 @@ def training_gradient(
         fixed = losses.fixed(call)
         parts.append(torch.autograd.grad(fixed, leaves, allow_unused=True))
         fixed = fixed.detach()
-    with differentiated_in_images() if twice else contextlib.nullcontext():
+    statistics: dict[str, Tensor] = {}
+    with contextlib.ExitStack() as stack:
+        if twice:
+            stack.enter_context(differentiated_in_images())
+            statistics = stack.enter_context(recorded(network))
         tuned = losses.tuned(call, images)
     kept = torch.autograd.grad(tuned, leaves, create_graph=twice, allow_unused=True)
     parts.append(kept)
@@ -162,7 +169,7 @@ def training_gradient(
         if gradient is not None and gradient.requires_grad
     }
     loss = tuned.detach() if fixed is None else tuned.detach() + fixed
-    return TrainingGradient(loss, gradients, differentiable, buffers)
+    return TrainingGradient(loss, gradients, differentiable, buffers, statistics)
 
 
 @torch.no_grad()
@@ -185,17 +192,20 @@ def advance(
     changes = [buffers[name] - before[name] for name in moving] if context.world_size > 1 else []
     means = mean_over_workers([training.loss, *gradients.values(), *changes], context)
     loss, means = means[0], means[1:]
-    ensure_finite(loss, "training loss")
     after, velocities = {}, {}
     for name, gradient in zip(gradients, means[: len(gradients)], strict=True):
         old = None if velocity is None else velocity[name]
         velocities[name] = inner.velocity(theta[name], gradient, old)
         after[name] = torch.add(theta[name], velocities[name], alpha=-inner.learning_rate)
-    ensure_finite(torch.stack([value.sum() for value in after.values()]), "training gradient")
+    # One wait for the device says all.
+    total = torch.stack([value.sum() for value in after.values()]).sum()
+    loss_now, sum_after = torch.stack([loss.double(), total.double()]).tolist()
+    ensure_finite(loss_now, "training loss")
+    ensure_finite(sum_after, "training gradient")
     if changes:
         for name, change in zip(moving, means[len(gradients) :], strict=True):
             buffers[name] = before[name] + change
-    return Lookahead(float(loss), after, velocities, buffers)
+    return Lookahead(loss_now, after, velocities, buffers)
 
 
 def training_step(

@@ -198,8 +198,8 @@ class SelfTuning:
         loss = align(self.values["alignment"], *sets)
         # The same on every worker, but they must stop in the same step, to the last bit.
         (loss,) = mean_over_workers([loss], self.context)
-        ensure_finite(loss, "validation loss")
         self.validation_loss = float(loss)
+        ensure_finite(self.validation_loss, "validation loss")
         total = self.smoothed.value + self.validation_loss
         if self.rule.look(total, self.tuned.updates, self.tuned.place.tolist()):
             self.best = self._present()

@@ -56,7 +56,7 @@ class SelfTuningDetector:
                 f" and it may look at {which}, {there}; lower test_batch_size or batch_size to"
                 f" {there}"
             )
-        if there > 1 and bool((data.test == data.test[:1]).all()):
+        if there > 1 and all(torch.equal(image, data.test[0]) for image in data.test[1:]):
             raise ValueError(
                 f"all {len(data.test)} unlabelled images are alike: there is nothing to tune by"
             )

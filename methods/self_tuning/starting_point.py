@@ -17,7 +17,7 @@ from torch import Tensor
 
 from methods.augmentation import Augmentation, augmentation_names, get_augmentation
 from methods.augmentation.contract import Size
-from methods.hyperparameter import Hyperparameter, Value
+from methods.hyperparameter import Hyperparameter, Value, at
 
 PREFIX = "initial_"
 _LOGARITHM = "log_"
@@ -108,13 +108,18 @@ def _all_coordinates() -> dict[str, tuple[Coordinate, ...]]:
 
 
 def initial_hyperparameters() -> tuple[Hyperparameter, ...]:
-    """`initial_NAME` for every learned parameter of every differentiable augmentation, once."""
-    declared = {
-        coordinate.name: coordinate.initial
-        for coordinates in _all_coordinates().values()
-        for coordinate in coordinates
+    """`initial_NAME` for every learned parameter of every differentiable augmentation, once; each
+    means nothing for the augmentations without that parameter."""
+    every = _all_coordinates()
+    declared = {c.name: c.initial for coordinates in every.values() for c in coordinates}
+    without = {
+        name: tuple(key for key, own in every.items() if name not in {c.name for c in own})
+        for name in declared
     }
-    return tuple(declared.values())
+    return tuple(
+        replace(initial, unless=(at(augmentation=without[name]),))
+        for name, initial in declared.items()
+    )
 
 
 def coordinates_of(augmentation: Augmentation) -> tuple[Coordinate, ...]:

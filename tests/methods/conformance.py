@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import pytest
@@ -120,12 +121,40 @@ def repeats_and_restores(method: Method, data: TrialData) -> None:
 
 
 def resumes_exactly(method: Method, data: TrialData) -> None:
-    whole = fitted(method, data, seed=5, rungs=3)
-    first = next(iter(method.fit(data, small(method), Context(seed=5, rungs=3))))
-    rest = fitted(method, data, seed=5, rungs=3, resume=copy.deepcopy(first.state()))
-    assert [p.rung for p in rest] == [2, 3]
-    assert [p.train_loss for p in rest] == [p.train_loss for p in whole[1:]]
-    assert same(rest[-1].detector.weights(), whole[-1].detector.weights())
+    """Under every schedule of the learning rate, and in all that a rung reports."""
+    schedules = [p for p in method.hyperparameters if p.name == "schedule"]
+    for values in [
+        {**small(method), "schedule": choice} for p in schedules for choice in p.choices
+    ] or [small(method)]:
+
+        def train(values: dict[str, Value] = values, **options: Any) -> Iterator[Progress]:
+            return method.fit(data, values, Context(seed=5, rungs=3, **options))
+
+        whole = list(train())
+        for done in (1, 2):
+            state = whole[done - 1].state()
+            kept = copy.deepcopy(state)
+            rest = list(train(resume=state))
+            assert same(flat(state), flat(kept))
+            assert [p.rung for p in rest] == [2, 3][done - 1 :]
+            for one, two in zip(rest, whole[done:], strict=True):
+                assert one.train_loss == two.train_loss and one.tuned == two.tuned
+                assert one.diagnostics == pytest.approx(dict(two.diagnostics), nan_ok=True, abs=0)
+                assert same(flat(one.state()), flat(two.state()))
+            assert same(rest[-1].detector.weights(), whole[-1].detector.weights())
+        assert list(train(resume=whole[-1].state())) == []
+
+
+def flat(state: Any, name: str = "") -> dict[str, Tensor]:
+    """The numbers of a nested state by their path in it."""
+    if isinstance(state, Mapping):
+        parts = [flat(value, f"{name}.{key}") for key, value in state.items()]
+    elif isinstance(state, list | tuple):
+        parts = [flat(value, f"{name}.{place}") for place, value in enumerate(state)]
+    else:
+        known = isinstance(state, Tensor | bool | int | float)
+        return {name: torch.as_tensor(state).nan_to_num()} if known else {name: torch.zeros(0)}
+    return {key: value for part in parts for key, value in part.items()}
 
 
 def corrupts_within_bounds(method: Method, data: TrialData) -> None:

@@ -10,7 +10,6 @@ import torch
 from torch import Tensor
 
 from methods.energy_projection.descent import (
-    HALVINGS,
     Descent,
     Optimiser,
     ProjectionDiverged,
@@ -202,11 +201,48 @@ def test_an_image_whose_energy_has_converged_is_frozen() -> None:
         looks += 1
         return toy(images)
 
-    # The gradient at the start is weaker than the anchor's: every step raises the energy.
+    # The gradient at the start is weaker than the anchor: the start is the minimum, which the first
+    # proximal step finds.
     start = pixels(0.41)
     found = project(watched, start, Descent("standard", step_size=0.1, l1_weight=1.0), [100])
-    assert torch.equal(found.images[0], start) and looks == HALVINGS + 2
+    assert torch.equal(found.images[0], start) and looks == 2
     assert found.stalled.all() and not found.diverged.any()
+
+
+def towards(target: Tensor, curvature: float = 1.0):  # type: ignore[no-untyped-def]
+    """A loss whose minimum lies at a target, and a reconstruction that is wrong by 1 everywhere."""
+
+    def evaluate(images: Tensor) -> tuple[Tensor, Tensor]:
+        losses = curvature / 2 * (images - target).square().flatten(1).sum(1)
+        return losses, images - 1
+
+    return evaluate
+
+
+@pytest.mark.parametrize("update", ["standard", "weighted"])
+def test_an_image_most_of_whose_gradient_is_weaker_than_the_anchor_reaches_the_minimum(
+    update: Update,
+) -> None:
+    # Gradients of 0.02 to 0.3 against an anchor of 0.05. Where an energy is quadratic in each
+    # pixel, its minimum is the target, drawn back towards the start by the anchor.
+    generator = torch.Generator().manual_seed(5)
+    start = 0.4 + 0.2 * torch.rand(1, 1, 8, 8, generator=generator, dtype=torch.float64)
+    sign = torch.rand(start.shape, generator=generator).round() * 2 - 1
+    away = torch.full_like(start, 0.02)
+    away[..., :1] = 0.3
+    target, weight = start + sign * away, 0.05
+    found = project(towards(target), start, Descent(update, "plain", 0.5, weight), [60])
+    minimum = start + sign * (away - weight).clamp(min=0)
+    torch.testing.assert_close(found.images[0], minimum, atol=1e-5, rtol=0)
+    assert not found.diverged.any()
+
+
+def test_where_the_energy_rose_adam_begins_anew_at_the_point_that_was_kept() -> None:
+    # The first step leads from 0.9 to 0.8, the second over the valley at 0.77 and too far up. A
+    # fresh Adam steps half as far as at first, whatever the old one saw.
+    descent = Descent("standard", "adam", step_size=0.1, l1_weight=0.0)
+    walked = project(towards(pixels(0.77), 100.0), pixels(0.9), descent, range(4)).images
+    assert [image.item() for image in walked] == pytest.approx([0.9, 0.8, 0.8, 0.75], abs=1e-6)
 
 
 @pytest.mark.parametrize("update", ["standard", "weighted"])

@@ -70,7 +70,7 @@ def test_what_does_not_fit_is_refused() -> None:
     method = get_method("filter-memory")
     with pytest.raises(ValueError, match="8 x 8 pixels, but a filter memory needs"):
         method.check(TrialData(*(torch.zeros(2, 3, 8, 8, dtype=torch.uint8),) * 3), {})
-    with pytest.raises(ValueError, match="steps is 2, but must be at least the 4 rungs"):
+    with pytest.raises(ValueError, match="steps is 2, but must be at least the number of rungs, 4"):
         next(iter(method.fit(stripes(), {"steps": 2}, Context(seed=0, rungs=4))))
 
 

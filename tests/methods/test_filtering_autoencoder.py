@@ -179,21 +179,6 @@ def test_rungs_and_determinism(data):
     assert not same(one[0].detector.weights(), one[-1].detector.weights())
 
 
-@pytest.mark.parametrize("schedule", ["cosine", "plateau", "constant"])
-def test_a_resumed_fit_equals_an_uninterrupted_one(data, schedule):
-    values = {"schedule": schedule, "augmentation": "dihedral"}
-    whole = run(data, Context(seed=2, rungs=3), **values)
-    state = next(FAE.fit(data, {**TINY, **values}, Context(seed=2, rungs=3))).state()
-    kept = copy.deepcopy(state)
-    resumed = run(data, Context(seed=2, rungs=3, resume=state), **values)
-    assert [p.rung for p in resumed] == [2, 3]
-    assert [p.train_loss for p in resumed] == [p.train_loss for p in whole[1:]]
-    assert same(whole[-1].detector.weights(), resumed[-1].detector.weights())
-    assert same(state["network"], kept["network"])
-    again = run(data, Context(seed=2, rungs=3, resume=whole[-1].state()), **values)
-    assert again == []
-
-
 def test_two_ranks_train_what_one_does(data):
     results = on_two_ranks(lambda context: run(data, context), seed=6, rungs=2)
     single = run(data, Context(seed=6, rungs=2))

@@ -2,6 +2,7 @@
 
 import copy
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -12,6 +13,7 @@ from methods.contract import Context, Progress, TrialData, TuningMethod
 from methods.corruption.cutdiff import adopted, settings_of, vector_of
 from methods.corruption.recipe import CorruptionRecipe
 from methods.criteria.alignment import validation_loss
+from methods.filtering_autoencoder.training import Training
 from methods.filtering_autoencoder.tuning import (
     Features,
     inner_step,
@@ -19,7 +21,7 @@ from methods.filtering_autoencoder.tuning import (
     painted,
     velocity,
 )
-from methods.hyperparameter import by_name
+from methods.hyperparameter import by_name, complete
 from methods.networks.unet import UNet
 from methods.registry import get_method
 from methods.self_tuning.hypergradient import hypergradient
@@ -194,6 +196,18 @@ def test_a_tuned_trial_moves_its_cutdiff_and_resumes_where_it_was(data: TrialDat
     shown = TUNED.corrupt(data, {**learned, "clean_share": 0.0}, 4, generator(1))[1]
     before = TUNED.corrupt(data, {**TINY, "clean_share": 0.0}, 4, generator(1))[1]
     assert not torch.equal(shown, before)
+
+
+def test_a_rungs_diagnostics_are_on_the_same_images_and_draws_however_far_training_is(
+    data: TrialData,
+) -> None:
+    values = {**complete(TUNED.hyperparameters, TINY)}
+    training = Training(data, values, Context(seed=3))
+    detector = training.detector()
+    before = training.diagnostics(detector)
+    # Another bank of textures is in use by then, and the CutDiff that is learned has moved.
+    training.step_number, training.recipe = 600, replace(training.recipe, cutdiff_size=0.1)
+    assert training.diagnostics(detector) == before
 
 
 def test_two_ranks_tune_what_one_does(data: TrialData) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Mapping
 from typing import Any
@@ -13,9 +14,11 @@ from torch.func import functional_call
 from torch.nn import functional
 
 from methods.augmentation import augmentation_names, get_augmentation
+from methods.contract import Context
 from methods.networks.resnet import projection_resnet18
 from methods.self_tuning.hypergradient import hypergradient
 from methods.self_tuning.inner_step import InnerStep, Losses
+from methods.self_tuning.losses import step_losses
 from tests.methods.hypergradient_toys import (
     BATCH,
     INNER,
@@ -160,3 +163,57 @@ def test_the_detectors_own_network_in_float32_is_near_float64(norm: Any) -> None
         inner,
     )
     torch.testing.assert_close(as_tensor(rough.gradient), reference, rtol=0.02, atol=1e-4)
+
+
+@pytest.mark.parametrize("momentum", [0.1, 0.7, None])
+def test_running_statistics_are_a_path_of_the_derivative(momentum: float | None) -> None:
+    # Two normalisations, one of which has seen batches before; every path, by central differences.
+    network = smooth(lambda channels: nn.BatchNorm2d(channels, momentum=momentum))
+    network.head = nn.Sequential(nn.BatchNorm1d(6).double(), network.head)
+    network(picture(BATCH, 7))
+    normal, test = picture(BATCH, 1), picture(BATCH + 1, 2)
+    vector, _, _, draw = case("cutdiff")
+    augmentation, velocity = get_augmentation("cutdiff"), some_velocity(network)
+
+    def two_losses(module: nn.Module) -> Losses:
+        return step_losses(
+            module, normal, test, "validation_loss", Context(), batch_statistics=True
+        )
+
+    def augment(moved: Tensor) -> Tensor:
+        return augmentation.apply(normal, moved, draw)
+
+    def validation_at(moved: Tensor) -> float:
+        ahead = copy.deepcopy(network)
+        optimiser = torch.optim.SGD(ahead.parameters(), 0.1)
+        both = two_losses(ahead)
+        both.tuned(ahead, augment(moved)).backward()
+        with torch.no_grad():
+            for name, parameter in ahead.named_parameters():
+                assert parameter.grad is not None
+                parameter.grad += INNER.weight_decay * parameter + INNER.momentum * velocity[name]
+        optimiser.step()
+        with torch.no_grad():
+            return float(both.validation(ahead, augment(moved)))
+
+    state = {name: value.clone() for name, value in network.state_dict().items()}
+    found = hypergradient(network, vector, augment, two_losses(network), INNER, velocity=velocity)
+    assert found.validation_loss == pytest.approx(validation_at(vector), rel=1e-12)
+    epsilon = 1e-5
+    steps = epsilon * torch.eye(len(vector), dtype=vector.dtype)
+    slopes = [
+        (validation_at(vector + s) - validation_at(vector - s)) / (2 * epsilon) for s in steps
+    ]
+    assert as_tensor(found.gradient).tolist() == pytest.approx(slopes, rel=1e-6, abs=1e-10)
+    assert all(torch.equal(state[name], value) for name, value in network.state_dict().items())
+
+
+def test_running_statistics_without_a_weight_that_trains_are_refused() -> None:
+    network = smooth(lambda channels: nn.BatchNorm2d(channels, affine=False))
+    vector, augment, _, _ = case("cutdiff")
+    both = step_losses(
+        network, picture(BATCH, 1), picture(BATCH, 2), "mmd", Context(), batch_statistics=True
+    )
+    with pytest.raises(ValueError, match=r"trunk\.1 normalises with running statistics"):
+        hypergradient(network, vector, augment, both, INNER)
+    assert hypergradient(network, vector, augment, both, INNER, order="first").gradient is not None

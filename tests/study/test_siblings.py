@@ -76,7 +76,7 @@ def test_siblings_are_chosen_among_by_variance_and_never_by_the_loss(tmp_path: P
     # Stopping a sibling by the loss would choose by it.
     assert {entry.state for entry in entries} == {"finished"}
     assert representative(entries) == entries[2]
-    assert passed_over(entries, LOSS) == {0, 1}
+    assert passed_over(entries) == {0, 1}
     assert select(entries, [LOSS])[0].number == 2
     assert [entry.number for entry in rank(entries, LOSS)] == [2, 1, 0]
     (group,) = describe(entries)
@@ -92,14 +92,22 @@ def test_other_trials_win_against_the_representative_only(tmp_path: Path) -> Non
     assert select([*entries, stranger], [LOSS])[0].number == 7
 
 
-def test_a_criterion_that_siblings_do_not_descend_judges_them_like_others(tmp_path: Path) -> None:
+def test_no_criterion_stops_a_sibling_or_chooses_among_them(tmp_path: Path) -> None:
     ledger, conductor = study(tmp_path, SYNTHETIC)
-    told = ((0.6, 5.0), (0.9, 1.0), (0.1, 2.0))
-    run(conductor, [learning(0, 1, *one) for one in told], SYNTHETIC)
+    # The last is the worst by the criterion and varies most; it is undefined at first.
+    told = ((0.6, 5.0), (0.9, 1.0), (0.1, 9.0))
+    run(conductor, [learning(0, 1, *one) for one in told[:2]], SYNTHETIC)
+    spec = conductor.next()
+    assert spec is not None
+    undefined = {**learning(spec.number, 1, None, 9.0), "criteria": {SYNTHETIC.name: None}}
+    assert conductor.report(spec.number, undefined)
+    for rung in (2, 3, 4):
+        told_now = {**learning(spec.number, rung, 0.1, 9.0), "criteria": {SYNTHETIC.name: 0.1}}
+        assert conductor.report(spec.number, told_now) is (rung < 4)
     entries = ledger.entries()
-    assert [entry.state for entry in entries] == ["finished", "finished", "stopped_early"]
-    assert select(entries, [SYNTHETIC])[0].number == 1
-    assert passed_over(entries, SYNTHETIC) == frozenset()
+    assert {entry.state for entry in entries} == {"finished"}
+    assert select(entries, [SYNTHETIC])[0].number == 2
+    assert passed_over(entries) == {0, 1}
 
 
 def test_collapsed_or_unlearned_siblings_stand_back_however_much_they_vary() -> None:
@@ -142,7 +150,7 @@ def test_usual_starts_become_siblings_where_the_space_leaves_them_room() -> None
     assert pinned.siblings == ()
     turned = build_space(method, load_search_space("st-ssad"), "cpu", {"augmentation": "rotation"})
     angles = [turned.complete(s)["initial_rotation_angle"] for s in turned.siblings]
-    assert len(angles) == 3 and len({*angles, turned.fixed["initial_rotation_angle"]}) == 4
+    assert len(angles) == 3 and len({*angles, turned.defaults["initial_rotation_angle"]}) == 4
     assert build_space(get_method("fae"), load_search_space("fae"), "cpu", {}).siblings == ()
 
 

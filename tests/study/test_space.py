@@ -1,10 +1,27 @@
 from __future__ import annotations
 
-import pytest
+from typing import Any
 
+import pytest
+import torch
+
+from methods.augmentation import augmentation_names
+from methods.contract import Context, TrialData
+from methods.hyperparameter import Value, by_name
 from methods.registry import get_method, method_names
-from search_spaces.loader import SearchSpaceError, load_search_space, parse, space_names
-from tuner.study.space import build_space
+from search_spaces.loader import (
+    Choice,
+    Distribution,
+    SearchSpaceError,
+    load_search_space,
+    parse,
+    space_names,
+)
+from tests.methods import conformance
+from tuner import api
+from tuner.study.home import Home
+from tuner.study.space import MethodSpace, build_space
+from tuner.study.workbench import set_up
 
 
 @pytest.mark.parametrize("name", space_names())
@@ -85,3 +102,112 @@ def test_settings_of_a_walk_that_mean_the_same_are_judged_once() -> None:
     assert len({s["iterations"] for s in without}) == 1
     pinned = build_space(method, space, "cpu", {"step_size": 2.0, "score": "projection"})
     assert {s["step_size"] for s in pinned.grid} == {2.0}
+
+
+# Whatever else can be pinned that makes a drawn value of a shipped space mean nothing.
+PINS: list[tuple[str, dict[str, Value]]] = [
+    *((name, {}) for name in space_names()),
+    *(("st-ssad", {"augmentation": name}) for name in augmentation_names(differentiable=True)),
+    ("fae", {"noise_target": "none"}),
+    ("fae", {"noise_sigma": 0.0}),
+    ("fae", {"stroke_share": 0.0, "dots_share": 0.0}),
+    ("fae", {"blob_share": 0.0, "dots_share": 0.0}),
+    ("fae", {"occlusion_share": 0.0, "perlin_share": 1.0}),
+    ("fae", {"occlusion_share": 0.0, "blocks_share": 1.0}),
+    ("fae-cutdiff", {"cutdiff_share": 0.0}),
+    ("fae-cutdiff", {"occlusion_share": 0.0}),
+    ("fae-tuned", {"corruption_tuning": "none"}),
+]
+
+
+@pytest.fixture(scope="module")
+def noise() -> TrialData:
+    def images(count: int, seed: int) -> torch.Tensor:
+        generator = torch.Generator().manual_seed(seed)
+        coarse = torch.rand(count, 3, 8, 8, generator=generator)
+        return (255 * torch.nn.functional.interpolate(coarse, 32)).to(torch.uint8)
+
+    return TrialData(images(8, 0), images(4, 1), images(8, 2))
+
+
+def trained(space: MethodSpace, point: dict[str, Value], data: TrialData) -> dict[str, Any]:
+    method = get_method(space.method)
+    small = {
+        name: value for name, value in conformance.small(method).items() if name in space.fixed
+    }
+    values = {**space.complete(point), **small}
+    values |= {"width": 2} if "width" in values else {}
+    *_, last = method.fit(data, values, Context(seed=1, rungs=1))
+    return last.detector.weights()
+
+
+def other_value(distribution: Distribution, value: Value) -> Value:
+    if isinstance(distribution, Choice):
+        return next(v for v in reversed(distribution.values) if v != value)
+    return distribution.high if value != distribution.high else distribution.low
+
+
+@pytest.mark.parametrize(("name", "pins"), PINS, ids=str)
+def test_whatever_is_drawn_changes_what_is_trained(
+    name: str, pins: dict[str, Value], noise: TrialData
+) -> None:
+    shipped = load_search_space(name)
+    space = build_space(get_method(shipped.method), shipped, "cpu", pins)
+    base = dict(space.defaults)
+    known: dict[str, dict[str, Any]] = {}
+    declared = by_name(get_method(shipped.method).hyperparameters)
+    for parameter, distribution in space.drawn.items():
+        if pins and not declared[parameter].unless:
+            continue  # as without the pins
+        point = dict(base)
+        for condition in space.unless.get(parameter, ()):
+            # Where it means something, which for a default may be elsewhere.
+            for asked, values in condition:
+                if space.idle(parameter, point):
+                    choices = space.drawn[asked]
+                    assert isinstance(choices, Choice)
+                    point[asked] = next(v for v in choices.values if v not in values)
+        assert not space.idle(parameter, point)
+        if repr(point) not in known:
+            known[repr(point)] = trained(space, point, noise)
+        moved = {**point, parameter: other_value(distribution, point[parameter])}
+        assert not conformance.same(known[repr(point)], trained(space, moved, noise)), parameter
+
+
+def test_what_means_nothing_at_a_point_is_left_out_of_it() -> None:
+    space = build_space(get_method("fae"), load_search_space("fae"), "cpu", {})
+    drawn = list(space.drawn)
+    assert drawn.index("noise_target") < drawn.index("noise_sigma")
+    silent = space.nearest({"noise_target": "none", "noise_sigma": 0.1})
+    assert "noise_sigma" not in silent and "noise_law" not in silent
+    assert space.complete(silent)["noise_sigma"] == space.defaults["noise_sigma"]
+    assert space.alike(silent, {**silent, "noise_sigma": 0.1})
+    loud = space.nearest({"noise_sigma": 0.1})
+    assert loud["noise_sigma"] == 0.1 and not space.alike(loud, {**loud, "noise_sigma": 0.2})
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Home:
+    return api.home_at(tmp_path_factory.mktemp("home"))
+
+
+@pytest.mark.parametrize(
+    ("method", "pins", "message"),
+    [
+        ("energy-projection", {"score": "kl-gradient"}, "score is kl-gradient, but the model l2"),
+        ("energy-projection", {"score": "kl-gradient", "model": "vae"}, None),
+        ("fae", {"steps": 3}, "steps is 3, but must be at least the number of rungs, 4"),
+        ("fae-tuned", {"cutdiff_amplitude": 0.0}, "cutdiff_amplitude is 0"),
+    ],
+)
+def test_a_plan_refuses_what_some_of_its_trials_could_not_do(
+    home: Home, method: str, pins: dict[str, Value], message: str | None
+) -> None:
+    config = api.configure(
+        category="grid", size=(32, 32), methods=[method], pins=pins, engine="local"
+    )
+    if message is None:
+        set_up(config, home)
+    else:
+        with pytest.raises(ValueError, match=message):
+            set_up(config, home)

@@ -16,7 +16,6 @@ from methods.criteria.contract import Criterion
 from tuner.study.budget import Budget, Spent
 from tuner.study.consensus import Consensus
 from tuner.study.files import Record
-from tuner.study.groups import protected
 from tuner.study.learned import learned_point, offers
 from tuner.study.ledger import Entry, Ledger, Outcome
 from tuner.study.replicates import due, to_repeat, training_seed
@@ -184,12 +183,9 @@ class Conductor:
         if record["rung"] >= self._terms.rungs:
             self.end(number, "finished")
             return False
-        exempt = (
-            entry.kind in ("default", "replicate")
-            or protected(entry, self.objective)
-            or not self._terms.early_stopping
-        )
-        if prune and not (exempt and value is not None):
+        exempt = entry.kind in ("default", "replicate") or not self._terms.early_stopping
+        # Among siblings score variance chooses, at their end: no criterion may do so before.
+        if prune and not entry.group and not (exempt and value is not None):
             reason = "" if value is not None else f"{leading.name} is undefined"
             self.end(number, "stopped_early", reason)
             return False

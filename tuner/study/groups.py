@@ -6,8 +6,10 @@ treat it like any other, and the siblings share a group in the ledger. The metho
 is the first of its group; points that the sampler draws bring their own initial values along and
 have no siblings.
 
-Among siblings only score variance decides. The validation loss that they descend is lower, too,
-where augmented embeddings merely scatter more, so it compares moments of one trial and not trials.
+Among siblings only score variance decides, whatever a study's criteria: they judge the one that was
+chosen against the other trials. So no sibling is stopped early, which would choose by a criterion.
+The validation loss that siblings descend is lower, too, where augmented embeddings merely scatter
+more, so it compares moments of one trial and not trials.
 The raw variance is no better a judge of a collapsed embedding, where distances in units of next to
 nothing vary without bound. Hence the variance that counts is `score_variance_standardised`, in
 units of held-out normal images and under the method's default scoring, and a sibling that its
@@ -20,12 +22,8 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from methods.criteria.contract import Criterion
 from tuner.study.judge import SIBLING_CRITERION
 from tuner.study.ledger import Entry
-
-# What self-tuning trials descend: no judge between siblings.
-_DESCENDED = frozenset({"validation_loss"})
 
 
 def groups_of(entries: Sequence[Entry]) -> dict[str, list[Entry]]:
@@ -57,16 +55,8 @@ def _standing(entry: Entry) -> tuple[bool, bool, float, int]:
     )
 
 
-def protected(entry: Entry, objective: Criterion) -> bool:
-    """Whether stopping this trial early by the objective would choose among siblings by it."""
-    return bool(entry.group) and objective.name in _DESCENDED
-
-
-def passed_over(entries: Sequence[Entry], objective: Criterion) -> frozenset[int]:
-    """Numbers of the siblings that cannot win by this objective, because another one stands for
-    their group. Objectives that do not prefer one sibling to another wrongly pass over none."""
-    if objective.name not in _DESCENDED:
-        return frozenset()
+def passed_over(entries: Sequence[Entry]) -> frozenset[int]:
+    """Numbers of the siblings that cannot win, because another one stands for their group."""
     numbers: set[int] = set()
     for members in groups_of(entries).values():
         chosen = representative(members)

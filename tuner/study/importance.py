@@ -19,16 +19,17 @@ def importances(
     (Hutter, Hoos and Leyton-Brown, 2014), over the trials of one method.
 
     Values are those of the first rung: there every trial was judged after the same training,
-    those that were stopped later, too. Empty with fewer than 10 trials, or where all are alike.
+    those that were stopped later, too. What means nothing at a point counts as its default. Empty
+    with fewer than 10 trials, or where all are alike.
     """
     import optuna
 
     points = [
-        ({name: entry.point[name] for name in space.drawn}, value)
+        ({name: entry.point.get(name, space.defaults[name]) for name in space.drawn}, value)
         for entry in entries
         if entry.method == space.method and entry.records
         if (value := entry.records[0]["criteria"].get(criterion)) is not None
-        if all(name in entry.point for name in space.drawn)
+        if all(name in entry.point or name in space.unless for name in space.drawn)
     ]
     if len(points) < FEWEST or not space.drawn or len({value for _, value in points}) == 1:
         return {}

@@ -19,7 +19,7 @@ from methods.hyperparameter import Value
 from methods.registry import get_method
 from tuner.study.ledger import Entry
 from tuner.study.selection import rank
-from tuner.study.space import MethodSpace, same_point
+from tuner.study.space import MethodSpace
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ def offers(
             values = {**_best(space, entries, objective), **adopted} if adopted else {}
         point = space.nearest(values)
         tried = [e.point for e in entries if e.method == name]
-        if values and not any(same_point(point, other) for other in tried):
+        if values and not any(space.alike(point, other) for other in tried):
             found.append(Offer(name, point))
     return found
 

@@ -169,7 +169,7 @@ class Ledger:
             sampler = optuna.samplers.TPESampler(
                 n_startup_trials=random_trials + _given(spaces) + len(warm),
                 multivariate=True,
-                group=len(spaces) > 1,
+                group=len(spaces) > 1 or any(space.unless for space in spaces),
                 constant_liar=True,
                 seed=seed,
             )
@@ -284,6 +284,8 @@ class Ledger:
         space = self._spaces[name]
         point: dict[str, Value] = {}
         for parameter, distribution in space.drawn.items():
+            if space.idle(parameter, point):
+                continue
             key = f"{name}.{parameter}"
             if isinstance(distribution, Choice):
                 point[parameter] = trial.suggest_categorical(key, distribution.values)

@@ -327,7 +327,7 @@ class Plan:
             (
                 "siblings",
                 f"{1 + len(space.siblings)} initial values of {space.method}'s defaults, a trial"
-                " each, chosen among by score variance",
+                " each, never stopped early and chosen among by score variance",
             )
             for space in self.spaces
             if space.siblings

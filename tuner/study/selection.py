@@ -20,10 +20,10 @@ def rank(entries: Sequence[Entry], objective: Criterion) -> list[Entry]:
     """Entries with a value of the criterion, best first: finished ones before stopped ones.
 
     A trial that was stopped early was judged after less training, so it never outranks a finished
-    one. Siblings that the criterion may not choose among come last, all but the one that stands
-    for them (see `groups`). Ties go to the earlier trial.
+    one. Siblings come last, all but the one that stands for them (see `groups`). Ties go to the
+    earlier trial.
     """
-    behind = passed_over(entries, objective)
+    behind = passed_over(entries)
 
     def key(entry: Entry) -> tuple[bool, bool, float, int]:
         value = entry.last["criteria"][objective.name]
@@ -51,7 +51,7 @@ def select(
         raise NoWinner(_why_none(entries, objectives[0]))
     if len(objectives) == 1:
         return ranked[0]
-    behind = frozenset[int]().union(*(passed_over(entries, each) for each in objectives))
+    behind = passed_over(entries)
     able = [entry for entry in ranked[0] if entry.number not in behind]
     candidates = [entry for entry in able if not front or entry.number in front]
     places = [{entry.number: i for i, entry in enumerate(order)} for order in ranked]
@@ -88,15 +88,13 @@ class Winner:
         return [member.number for member in self.members]
 
     @classmethod
-    def of(
-        cls, ordered: Sequence[Entry], objectives: Sequence[Criterion], size: int | None
-    ) -> Winner:
+    def of(cls, ordered: Sequence[Entry], size: int | None) -> Winner:
         """The first of the ordered entries, or with `size` an ensemble of the first so many.
 
         Only trials that got as far as the first one take part, and no sibling that stands behind
         another. A single trial is no ensemble: where there is no second one, it wins alone.
         """
-        behind = frozenset[int]().union(*(passed_over(ordered, each) for each in objectives))
+        behind = passed_over(ordered)
         lead = ordered[0]
         able = [e for e in ordered if e.state == lead.state and e.number not in behind]
         members = tuple(able[:size]) if size is not None else ()

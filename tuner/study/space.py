@@ -5,10 +5,10 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from methods.contract import GridMethod, Method, Scoring, TuningMethod
-from methods.hyperparameter import Hyperparameter, Value, by_name, complete
+from methods.hyperparameter import Condition, Hyperparameter, Value, by_name, complete, holds
 from methods.scoring.pipeline import SCORING, expand_grid
 from search_spaces.loader import Choice, Distribution, SearchSpace
 
@@ -21,7 +21,8 @@ class MethodSpace:
     scoring settings that each rung judges; the paper's default setting is always among them, at
     `default_setting`. `pinned` names what the user fixed. `siblings` are the points beside the
     defaults that start a self-tuning method from its other usual initial values; a point may give
-    values that are not drawn, too.
+    values that are not drawn, too. `unless` says by name where a drawn value means nothing: there
+    it is not drawn, and a point leaves it out.
     """
 
     method: str
@@ -32,10 +33,25 @@ class MethodSpace:
     default_setting: int
     pinned: frozenset[str] = frozenset()
     siblings: tuple[Mapping[str, Value], ...] = ()
+    unless: Mapping[str, tuple[Condition, ...]] = field(default_factory=dict)
 
     def complete(self, point: Mapping[str, Value]) -> dict[str, Value]:
-        """Every training hyperparameter of a trial, from the drawn ones."""
-        return {**self.fixed, **point}
+        """Every training hyperparameter of a trial, from the drawn ones; the defaults of those
+        that mean nothing at this point."""
+        return {**self.fixed, **self.defaults, **point}
+
+    def idle(self, name: str, point: Mapping[str, Value]) -> bool:
+        """Whether a drawn hyperparameter means nothing at what is known of a point: what is drawn
+        before it."""
+        known = {**self.fixed, **point}
+        return any(holds(condition, known) for condition in self.unless.get(name, ()))
+
+    def alike(self, one: Mapping[str, Value], other: Mapping[str, Value]) -> bool:
+        """Whether two points are equal in all that means anything."""
+        return same_point(self._meant(one), self._meant(other))
+
+    def _meant(self, point: Mapping[str, Value]) -> dict[str, Value]:
+        return {name: value for name, value in point.items() if not self.idle(name, point)}
 
     def nearest(self, values: Mapping[str, Value]) -> dict[str, Value]:
         """The point of this space next to some hyperparameters; the others are at their defaults.
@@ -54,7 +70,7 @@ class MethodSpace:
             if name not in drawn and name not in self.pinned
             if not same(self.fixed.get(name), value)
         }
-        return {**drawn, **kept}
+        return self._meant({**drawn, **kept})
 
     def variants(self) -> Iterator[dict[str, Value]]:
         """Hyperparameters of the defaults, and of the defaults with one value replaced: by every
@@ -68,6 +84,20 @@ class MethodSpace:
             )
             for value in ends:
                 yield self.complete({**self.defaults, name: value})
+
+
+def combinations(space: MethodSpace) -> Iterator[dict[str, Value]]:
+    """Hyperparameters of either tier that trials of a space are made of: each of its `variants`
+    with the default scoring setting, and with one value of that replaced by each that the grid
+    has."""
+    default = space.grid[space.default_setting]
+    settings = [default]
+    for name, value in dict.fromkeys(part for s in space.grid for part in s.items()):
+        if not same(default.get(name), value):
+            settings.append({**default, name: value})
+    for values in space.variants():
+        for setting in settings:
+            yield {**values, **setting}
 
 
 def same(one: Value | None, other: Value | None) -> bool:
@@ -92,8 +122,9 @@ def build_space(
     """Validate a search space against the declarations of its method.
 
     `preset` names the class of machine (`cpu`, `gpu`); `pins` are values that the user fixes, of
-    either tier. Raises ValueError for a range outside the declared bounds, a range that leaves out
-    the default, an unknown name, or a pinned value outside its bounds.
+    either tier. What means nothing at any point of the space is not drawn. Raises ValueError for a
+    range outside the declared bounds, a range that leaves out the default, an unknown name, or a
+    pinned value outside its bounds.
     """
     declared = by_name(method.hyperparameters)
     pinned = {name: _known(declared, name).validate(value) for name, value in pins.items()}
@@ -115,6 +146,9 @@ def build_space(
         "training",
     )
     grid, default_setting = _grid(method, space.scoring, pinned)
+    unless = _possible(method.hyperparameters, drawn, defaults)
+    dead = {name for name, found in unless.items() if any(_always(c, drawn) for c in found)}
+    drawn = _in_order({name: d for name, d in drawn.items() if name not in dead}, unless)
     built = MethodSpace(
         method=space.method,
         drawn=drawn,
@@ -123,8 +157,55 @@ def build_space(
         grid=tuple(grid),
         default_setting=default_setting,
         pinned=frozenset(pinned),
+        unless={name: unless[name] for name in drawn if unless[name]},
     )
     return replace(built, siblings=_siblings(method, built))
+
+
+def _possible(
+    declared: Sequence[Hyperparameter],
+    drawn: Mapping[str, Distribution],
+    fixed: Mapping[str, Value],
+) -> dict[str, tuple[Condition, ...]]:
+    """Of each drawn hyperparameter the conditions that some point of a space meets."""
+
+    def meets(name: str, values: Sequence[Value]) -> bool:
+        distribution = drawn.get(name)
+        if distribution is None:
+            return fixed.get(name) in values
+        if isinstance(distribution, Choice):
+            return any(value in values for value in distribution.values)
+        return any(distribution.low <= float(value) <= distribution.high for value in values)
+
+    return {
+        p.name: tuple(c for c in p.unless if all(meets(*part) for part in c))
+        for p in declared
+        if p.name in drawn
+    }
+
+
+def _always(condition: Condition, drawn: Mapping[str, Distribution]) -> bool:
+    """Whether every point of a space meets a condition that some point does."""
+    choices = [(drawn[name], values) for name, values in condition if name in drawn]
+    return all(isinstance(d, Choice) and set(d.values) <= set(values) for d, values in choices)
+
+
+def _in_order(
+    drawn: Mapping[str, Distribution], unless: Mapping[str, tuple[Condition, ...]]
+) -> dict[str, Distribution]:
+    """What is drawn, each after what its conditions ask for; else in the order of the file."""
+    found: dict[str, Distribution] = {}
+
+    def add(name: str, asking: frozenset[str]) -> None:
+        for condition in unless.get(name, ()):
+            for other, _ in condition:
+                if other in drawn and other not in asking:
+                    add(other, asking | {other})
+        found.setdefault(name, drawn[name])
+
+    for name in drawn:
+        add(name, frozenset({name}))
+    return found
 
 
 def _siblings(method: Method, space: MethodSpace) -> tuple[Mapping[str, Value], ...]:
@@ -133,7 +214,7 @@ def _siblings(method: Method, space: MethodSpace) -> tuple[Mapping[str, Value], 
     if isinstance(method, TuningMethod):
         for start in method.starts(space.complete(space.defaults)):
             point = space.nearest(start)
-            if not any(same_point(point, other) for other in (space.defaults, *found)):
+            if not any(space.alike(point, other) for other in (space.defaults, *found)):
                 found.append(point)
     return tuple(found)
 

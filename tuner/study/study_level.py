@@ -135,14 +135,12 @@ def study_values(pool: Pool, leading: Criterion) -> dict[str, Array]:
 def choose(pool: Pool, name: str, leading: Criterion) -> list[Entry]:
     """Trials by a criterion of the study, the winner first; none where it applies to no trial.
 
-    Siblings that a criterion may not choose among stand behind the one that stands for them (see
-    `groups`), if any criterion that takes part may not, and are left out. Ties go to the earlier
-    trial. Raises NoWinner where no trial was judged.
+    Siblings are left out, all but the one that stands for them (see `groups`). Ties go to the
+    earlier trial. Raises NoWinner where no trial was judged.
     """
     if not len(pool):
         raise NoWinner("no trial reached a rung")
     values = study_values(pool, leading)[name]
-    counted = pool.declared.values() if "borda" in name else [leading]
-    behind = frozenset[int]().union(*(passed_over(pool.entries, each) for each in counted))
+    behind = passed_over(pool.entries)
     values = np.where([n in behind for n in pool.numbers], np.nan, values)
     return [pool.entries[place] for place in top(torch.from_numpy(values), len(values))]

@@ -18,7 +18,7 @@ from tuner.study.home import Home
 from tuner.study.jsonfile import write_json
 from tuner.study.ledger import Entry, Ledger, StudyNotFound, WarmPoint
 from tuner.study.selection import rank
-from tuner.study.space import MethodSpace, same_point
+from tuner.study.space import MethodSpace
 from tuner.study.study_level import leading_criterion
 
 # Few: each takes a trial of the budget.
@@ -89,7 +89,7 @@ def warm_points(
             continue
         point = space.nearest({n: v for n, v in entry.point.items() if n in space.drawn})
         tried = [w.point for w in found if w.method == entry.method]
-        if len(tried) < count and not any(same_point(point, p) for p in (space.defaults, *tried)):
+        if len(tried) < count and not any(space.alike(point, p) for p in (space.defaults, *tried)):
             found.append(WarmPoint(entry.method, point, f"{source} trial {entry.number}"))
     return tuple(found)
 

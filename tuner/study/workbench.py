@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from methods.contract import Detector, TrialData, stream_seed
+from methods.contract import Context, Detector, TrialData, stream_seed
 from methods.criteria.contract import Criterion
 from methods.criteria.defects import build_synthetic
 from methods.criteria.registry import criterion_names, get_criterion
@@ -24,7 +24,7 @@ from tuner.study.home import Home, StudyFolder
 from tuner.study.ledger import Entry, WarmPoint
 from tuner.study.plan import Layout, Machine, Plan, Speed, lay_out, measure
 from tuner.study.pool import Pool, gather
-from tuner.study.space import MethodSpace, build_space, families_of
+from tuner.study.space import MethodSpace, build_space, combinations, families_of
 from tuner.study.study_level import STUDY_LEVEL, leading_criterion
 from tuner.study.warm_start import find_warm_points
 
@@ -134,8 +134,11 @@ def set_up(
     parts = split(prepared, stream_seed(config.seed, SPLIT_STREAM) % 2**32, config.held_out)
     pool = load_textures(Path(config.textures), size) if config.textures else None
     bench = Workbench(config, machine, layout, prepared, parts, spaces, objectives, pool, warm)
+    context = Context(rungs=config.rungs, world_size=layout.workers)
     for space in spaces:
-        get_method(space.method).check(bench.data, space.complete(space.defaults))
+        for values in combinations(space):
+            context.check(values)
+            get_method(space.method).check(bench.data, values)
     return bench
 
 
