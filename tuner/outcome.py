@@ -128,7 +128,7 @@ def conclude(job: Job, ledger: Ledger, chosen: Winner, recorder: Recorder) -> di
         "parallel": job.plan.layout.parallel,
         "folder": str(folder.path),
         "report": str(folder.report),
-        "tracking": tracker.uri,
+        "tracking": tracker.place,
         "tracking_pending": tracker.pending,
     }
     tracker.finish_study(
@@ -188,7 +188,10 @@ def tracked(job: Job, ledger: Ledger, recorder: Recorder) -> None:
     """Bring the tracking store up to what the ledger says; wait for one that is away."""
     tracker, bench = recorder.tracker, job.workbench
     if not tracker.flush(force=True):
-        job.voice.warn(f"results wait to be tracked ({tracker.last_error}); trying again")
+        tracker.check()
+        job.voice.warn(
+            f"results wait to be tracked ({tracker.last_error}); trying again for {PATIENCE:g} s"
+        )
         tracker.wait(PATIENCE)
     recorder.settle(
         ledger.entries(),

@@ -7,6 +7,8 @@ from collections.abc import Iterator
 
 import typer
 
+from tuner.addresses import without_credentials
+
 PROBLEM, USAGE, NO_WINNER, REFUSED, INTERRUPTED = 1, 2, 3, 4, 130
 
 
@@ -25,7 +27,11 @@ def explained() -> Iterator[None]:
         code = _code(error)
         if code is None:
             raise
-        typer.secho(f"error: {_text(error)}", err=True, fg="red" if code == USAGE else None)
+        typer.secho(
+            f"error: {without_credentials(_text(error))}",
+            err=True,
+            fg="red" if code == USAGE else None,
+        )
         raise typer.Exit(code) from None
 
 
