@@ -18,7 +18,7 @@ from tuner.stopping import sigterm_as_interrupt
 from tuner.study.collector import Collector, depot_uri
 from tuner.study.conductor import Conductor, Observer, Terms
 from tuner.study.config import StudyConfig, ledger_url, read_config
-from tuner.study.database import database_error, in_the_way, no_room
+from tuner.study.database import LedgerUnreachable, database_error, in_the_way, no_room
 from tuner.study.depot import DepotError, check_place
 from tuner.study.files import TrialFiles
 from tuner.study.home import Home, StudyFolder, private
@@ -99,12 +99,18 @@ def _refuse_anew(config: StudyConfig, home: Home) -> None:
         return
     try:
         Ledger.read(ledger_url(config, home), config.name)
+    except LedgerUnreachable as error:
+        raise LedgerUnreachable(f"{error}. Then go on with: tuner resume {config.name}") from None
     except StudyNotFound as error:
         trials = sum(1 for _ in folder.path.glob("trials/*"))
         raise ValueError(
-            f"{error}. The folder {folder.path} says that the study had {trials} trials: restore "
-            "the ledger from a backup, or launch a study of another name"
+            f"{error}. The folder {folder.path} says that the study had {trials} trials, and none "
+            "of them is run again; a study of another name may be launched"
         ) from None
+
+
+# What goes wrong with a store of a study, as opposed to the study itself.
+_STORES = (RegistryError, CredentialsRefused, StoreDamaged, DepotError, LedgerUnreachable)
 
 
 @dataclass
@@ -175,7 +181,7 @@ class Job:
                     f"taken it over; {status}"
                 ) from None
             go_on = f"go on with: tuner resume {self.config.name}"
-            if isinstance(error, RegistryError | CredentialsRefused | StoreDamaged | DepotError):
+            if isinstance(error, _STORES):
                 error.args = (
                     f"{error}. The study's trials are kept; when that is mended, {go_on}",
                 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -174,7 +175,9 @@ def _registered(
     }
     ledger.note(registered=registered)
     tracker.log_artifacts(run, folder.pictures, "pictures")
-    for entry in rank(ledger.entries(), bench.objectives[0])[: config.keep]:
+    ranked = rank(ledger.entries(), bench.objectives[0])
+    whole = (entry for entry in ranked if not TrialFiles(folder.trial(entry.number)).lost())
+    for entry in itertools.islice(whole, config.keep):
         kept = folder.path / "best" / f"{entry.number:04d}"
         package(bench, entry, kept, folder)
         tracker.log_artifacts(recorder.run_of(entry.number), kept, "detector")

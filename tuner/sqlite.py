@@ -4,37 +4,30 @@ from __future__ import annotations
 
 import contextlib
 import os
+import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import quote
 
 import psutil
 
 from tuner.study.causes import causes
 
-_MAGIC = b"SQLite format 3\0"
-_HEADER = 100
-
 
 def damage(path: Path) -> str | None:
-    """What a file is instead of a whole database; None for a whole one, an empty one and none.
+    """What SQLite says of a file that is no whole database; None for a whole one, an empty one and
+    none.
 
-    Looks at the file's first bytes and its length only.
+    Only SQLite may open it: a process that closes the file by itself loses all locks on it.
     """
+    if not path.is_file() or not path.stat().st_size:
+        return None
+    address = f"file:{quote(str(path.absolute()))}?mode=ro"
     try:
-        with path.open("rb") as file:
-            head, size = file.read(_HEADER), os.fstat(file.fileno()).st_size
-    except FileNotFoundError:
-        return None
-    if not head:
-        return None
-    if len(head) < _HEADER or not head.startswith(_MAGIC):
-        return "it is no SQLite database"
-    page = int.from_bytes(head[16:18], "big")
-    pages, change, valid = (int.from_bytes(head[at : at + 4], "big") for at in (28, 24, 92))
-    # Only if both counters agree does the header know how long the file is.
-    whole = pages * (65536 if page == 1 else page)
-    if change == valid and size < whole:
-        return f"it is cut: {size} of {whole} bytes are there"
+        with contextlib.closing(sqlite3.connect(address, uri=True, timeout=0)) as connection:
+            connection.execute("PRAGMA schema_version").fetchone()
+    except sqlite3.DatabaseError as error:
+        return str(error) if damaged(error) else None
     return None
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 from collections.abc import Iterator
 
 import typer
@@ -56,4 +57,11 @@ def _text(error: Exception) -> str:
             + problem["msg"].removeprefix("Value error, ")
             for problem in error.errors()
         )
+    if isinstance(error, OSError) and error.filename is not None:
+        what = f"{error.strerror}: {error.filename}"
+        if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
+            cure = "check the rights there, or name another folder (TUNER_HOME holds all state)"
+            return f"{what}; {cure}"
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            return f"{what}; make room there (see: df), then run the same command again"
     return str(error)

@@ -96,7 +96,7 @@ def missing(url: str) -> str | None:
     if path is None or (path.is_file() and path.stat().st_size):
         return None
     state = "is empty" if path.is_file() else "is not there"
-    return f"the ledger {path} {state}"
+    return f"the ledger {path} {state}: restore it from a backup"
 
 
 def database_error(error: BaseException) -> bool:

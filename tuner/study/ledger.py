@@ -196,7 +196,7 @@ class Ledger:
     def read(cls, url: str, name: str) -> Ledger:
         """Open a study to look at it. Raises StudyNotFound, LedgerUnreachable."""
         if (lost := missing(url)) is not None:
-            raise StudyNotFound(f"{lost}, and with it the study {name!r}")
+            raise StudyNotFound(f"{lost}. It would know the study {name!r}")
         try:
             return cls(optuna.load_study(study_name=name, storage=open_storage(url)), ())
         except KeyError as error:

@@ -23,6 +23,7 @@ import psutil
 _SOCKET = "/session_2026-01-01_00-00-00_000000_4194304/sockets/plasma_store"
 _LONGEST_SOCKET = 107
 _VARIABLE = "RAY_TMPDIR"
+_PLACES = ("/tmp", "/var/tmp", "/dev/shm")
 # Something may be on its way into being while the driver dies.
 _ROUNDS, _PAUSE = 3, 1.0
 
@@ -36,11 +37,13 @@ def temporary_folder() -> Path:
     user = f"tuner-{os.getuid()}"
     places = [os.environ.get(name) for name in (_VARIABLE, "TMPDIR")]
     why = ""
-    for place in (*places, "/tmp", "/var/tmp", "/dev/shm"):
+    for place in (*places, *_PLACES):
         if not place or not os.path.isabs(place):
             continue
         folder = Path(place) / user
-        if len(os.fsencode(folder)) + len(_SOCKET) > _LONGEST_SOCKET:
+        # Ray opens its own folder to everybody; this one around it stays shut.
+        inner = folder / "r"
+        if len(os.fsencode(inner)) + len(_SOCKET) > _LONGEST_SOCKET:
             why = why or f"the path {place} is too long for sockets"
             continue
         try:
@@ -54,10 +57,10 @@ def temporary_folder() -> Path:
         except OSError as error:
             why = why or str(error)
             continue
-        return folder
+        return inner
     raise ValueError(
         f"Ray has no folder for its sockets ({why}); set {_VARIABLE} to an absolute path of at "
-        f"most {_LONGEST_SOCKET - len(_SOCKET) - len(user) - 1} characters that can be written to"
+        f"most {_LONGEST_SOCKET - len(_SOCKET) - len(user) - 3} characters that can be written to"
     )
 
 

@@ -182,6 +182,9 @@ def _kept(files: TrialFiles, after_rung: int) -> tuple[dict[str, Any] | None, li
     if not after_rung:
         return None, [], ""
     checkpoint, records = files.checkpoint(), files.records()
+    if checkpoint is None and not records and not files.has_checkpoint:
+        # Lost with its machine, which the study has survived before.
+        return None, [], ""
     if checkpoint is None:
         state = "damaged" if files.has_checkpoint else "gone"
         return None, [], f"its last checkpoint was {state}: it was trained again from the start"

@@ -321,7 +321,7 @@ class Tracker:
         self._damage = error if isinstance(error, StoreDamaged) else None
         if self._damage is None and sqlite.damaged(error):
             self._damage = StoreDamaged(sqlite_path(self.uri) or self.place, "as SQLite says")
-        if self._wait == 0.0:
+        if self._wait == 0.0 and self._damage is None:
             _log.warning("tracking store %s is away, results wait: %s", self.place, self.last_error)
         self._wait = min(max(2 * self._wait, FIRST_WAIT), LONGEST_WAIT)
         self._next_try = self._clock() + self._wait
