@@ -93,9 +93,10 @@ def test_what_cannot_be_compared_is_refused(tmp_path: Path) -> None:
 def test_the_viewer_opens_the_studys_own_store(tmp_path: Path) -> None:
     home = Home(tmp_path)
     ended(home, "one")
-    command = viewer(home, "one", optuna=False, host="127.0.0.1", port=5001)
-    assert command[1:4] == ["-m", "mlflow", "ui"]
-    assert f"sqlite:///{tmp_path / 'mlflow.db'}" in command and "5001" in command
+    command, more = viewer(home, "one", optuna=False, host="127.0.0.1", port=5001)
+    assert command[1:4] == ["-m", "mlflow", "ui"] and "5001" in command
+    # Everybody on a machine sees command lines, and an address may hold a password.
+    assert more == {"MLFLOW_BACKEND_STORE_URI": f"sqlite:///{tmp_path / 'mlflow.db'}"}
     StudyConfig(
         name="away", category="lids", data="demo", budget="3", tracking_uri="http://mlflow:5000"
     ).write(_folder(home, "away"))
@@ -109,7 +110,7 @@ def test_a_page_ends_with_its_command_and_leaves_nothing_behind(
     noted = tmp_path / "child"
 
     def opening(script: str) -> None:
-        monkeypatch.setattr("tuner.viewers.viewer", lambda *_, **__: ["sh", "-c", script])
+        monkeypatch.setattr("tuner.viewers.viewer", lambda *_, **__: (["sh", "-c", script], {}))
 
     def stop() -> None:
         while not noted.is_file() or not noted.read_text().endswith("\n"):

@@ -11,17 +11,19 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from methods.contract import Precision
+from tuner.mending import mend
+from tuner.registry import RegistryError
 from tuner.request import check_durable, tracking_uri, warmed
 from tuner.stopping import sigterm_as_interrupt
 from tuner.study.collector import Collector, depot_uri
 from tuner.study.conductor import Conductor, Observer, Terms
 from tuner.study.config import StudyConfig, ledger_url, read_config
-from tuner.study.database import no_room
-from tuner.study.depot import check_place
+from tuner.study.database import LedgerUnreachable, database_error, in_the_way, no_room
+from tuner.study.depot import DepotError, check_place
 from tuner.study.files import TrialFiles
-from tuner.study.home import Home, StudyFolder
+from tuner.study.home import Home, StudyFolder, private
 from tuner.study.lease import Lease, LeaseTaken
-from tuner.study.ledger import Entry, Ledger
+from tuner.study.ledger import Entry, Ledger, StudyNotFound
 from tuner.study.plan import Plan
 from tuner.study.recorder import Recorder
 from tuner.study.selection import Winner, select
@@ -30,6 +32,7 @@ from tuner.study.trial import TrialSpec
 from tuner.study.warm_start import keep_warm_points
 from tuner.study.workbench import Workbench, set_up
 from tuner.tracking import Tracker, artifacts_of
+from tuner.tracking.store import CredentialsRefused, StoreDamaged
 from tuner.versions import versions
 from tuner.voice import Silent, Voice
 
@@ -42,11 +45,13 @@ class StudyExists(ValueError):
     """A study of that name is there already."""
 
 
+@private()
 def plan_study(config: StudyConfig, home: Home, voice: Voice | None = None) -> Plan:
     """What `launch` would do, with an estimate. Prepares the data; trains nothing."""
     return Job.prepare(warmed(config, home), home, voice or Silent()).plan
 
 
+@private()
 def launch(
     config: StudyConfig,
     home: Home,
@@ -70,17 +75,42 @@ def launch(
         )
     if durable:
         check_durable(config, home)
+    _refuse_anew(config, home)
     config = warmed(config, home, resume=resume)
     return Job.prepare(config, home, voice or Silent()).run(resume=resume)
 
 
+@private()
 def resume(name: str, home: Home, voice: Voice | None = None, **changes: Any) -> dict[str, Any]:
     """Go on with a study that was interrupted; a study at its end is only summed up again.
 
     `changes` are what is asked for otherwise from now on: a bigger budget, other workers.
     """
     config = read_config(name, home).changed(**changes)
+    _refuse_anew(config, home)
     return Job.prepare(config, home, voice or Silent()).run(resume=True)
+
+
+def _refuse_anew(config: StudyConfig, home: Home) -> None:
+    """Raises ValueError where a study was begun here, but its ledger knows nothing of it: going on
+    would be a new beginning that nobody asked for."""
+    folder = home.study(config.name)
+    if not folder.config.is_file():
+        return
+    try:
+        Ledger.read(ledger_url(config, home), config.name)
+    except LedgerUnreachable as error:
+        raise LedgerUnreachable(f"{error}. Then go on with: tuner resume {config.name}") from None
+    except StudyNotFound as error:
+        trials = sum(1 for _ in folder.path.glob("trials/*"))
+        raise ValueError(
+            f"{error}. The folder {folder.path} says that the study had {trials} trials, and none "
+            "of them is run again; a study of another name may be launched"
+        ) from None
+
+
+# What goes wrong with a store of a study, as opposed to the study itself.
+_STORES = (RegistryError, CredentialsRefused, StoreDamaged, DepotError, LedgerUnreachable)
 
 
 @dataclass
@@ -133,7 +163,7 @@ class Job:
                     tracker.close()
                     raise
                 collector.complete(ledger.entries())
-                winner = self._select(ledger)
+                winner = self._select(ledger, self._mend(ledger))
                 return conclude(self, ledger, winner, recorder)
         except Timeout:
             raise Interrupted(
@@ -150,17 +180,40 @@ class Job:
                     f"the study {self.config.name} was silent for too long, and another driver has "
                     f"taken it over; {status}"
                 ) from None
-            full = no_room(error)
-            if full is None:
+            go_on = f"go on with: tuner resume {self.config.name}"
+            if isinstance(error, _STORES):
+                error.args = (
+                    f"{error}. The study's trials are kept; when that is mended, {go_on}",
+                )
                 raise
-            raise Interrupted(
-                f"the ledger or the study's folder has no room ({full}); make room in "
-                f"{self.home.path}, then go on with: tuner resume {self.config.name}"
-            ) from None
+            full = no_room(error)
+            if full is not None:
+                raise Interrupted(
+                    f"the ledger or the study's folder has no room ({full}); make room in "
+                    f"{self.home.path}, then {go_on}"
+                ) from None
+            if database_error(error):
+                trouble = in_the_way(error, ledger_url(self.config, self.home))
+                raise Interrupted(f"{trouble}; then {go_on}") from None
+            raise
 
-    def _select(self, ledger: Ledger) -> Winner:
+    def _mend(self, ledger: Ledger) -> set[int]:
+        """Make again what trials have lost; which of them cannot be packaged any more."""
+        mended = mend(
+            self.workbench,
+            ledger.entries(),
+            self.folder,
+            ledger.notes().get("registered"),
+            self._files,
+        )
+        for text in mended.said:
+            self.voice.warn(text)
+        return mended.without_weights
+
+    def _select(self, ledger: Ledger, lost: set[int]) -> Winner:
         """The winner, by the criterion of the study where one was asked for and applies."""
         entries, objectives = ledger.entries(), self.workbench.objectives
+        entries = [entry for entry in entries if entry.number not in lost] or entries
         ordered: list[Entry] = []
         if self.config.criterion in STUDY_LEVEL:
             pool = self.workbench.pool(entries, self.folder)
@@ -318,6 +371,7 @@ class Job:
         }
 
 
+@private()
 def audit(name: str, home: Home) -> dict[str, Any] | None:
     """Open the labels of a study's data and measure its trials and what chose among them.
 
@@ -331,11 +385,12 @@ def audit(name: str, home: Home) -> dict[str, Any] | None:
     registered = ledger.notes().get("registered")
     if registered is None:
         raise ValueError(f"{name} has no winner yet; end it first by: tuner resume {name}")
-    workbench = set_up(config, home)
+    workbench, folder = set_up(config, home), home.study(name)
+    mend(workbench, ledger.entries(), folder, registered)
     return audit_study(
         workbench,
         ledger,
-        home.study(name),
+        folder,
         registered["trial"],
         registered.get("members", ()),
         every_pick=True,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -128,7 +129,7 @@ def conclude(job: Job, ledger: Ledger, chosen: Winner, recorder: Recorder) -> di
         "parallel": job.plan.layout.parallel,
         "folder": str(folder.path),
         "report": str(folder.report),
-        "tracking": tracker.uri,
+        "tracking": tracker.place,
         "tracking_pending": tracker.pending,
     }
     tracker.finish_study(
@@ -174,7 +175,9 @@ def _registered(
     }
     ledger.note(registered=registered)
     tracker.log_artifacts(run, folder.pictures, "pictures")
-    for entry in rank(ledger.entries(), bench.objectives[0])[: config.keep]:
+    ranked = rank(ledger.entries(), bench.objectives[0])
+    whole = (entry for entry in ranked if not TrialFiles(folder.trial(entry.number)).lost())
+    for entry in itertools.islice(whole, config.keep):
         kept = folder.path / "best" / f"{entry.number:04d}"
         package(bench, entry, kept, folder)
         tracker.log_artifacts(recorder.run_of(entry.number), kept, "detector")
@@ -188,7 +191,10 @@ def tracked(job: Job, ledger: Ledger, recorder: Recorder) -> None:
     """Bring the tracking store up to what the ledger says; wait for one that is away."""
     tracker, bench = recorder.tracker, job.workbench
     if not tracker.flush(force=True):
-        job.voice.warn(f"results wait to be tracked ({tracker.last_error}); trying again")
+        tracker.check()
+        job.voice.warn(
+            f"results wait to be tracked ({tracker.last_error}); trying again for {PATIENCE:g} s"
+        )
         tracker.wait(PATIENCE)
     recorder.settle(
         ledger.entries(),

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from pathlib import Path
 
-from tuner.study.home import Home, StudyFolder
+from tuner.mending import mend
+from tuner.study.home import Home, StudyFolder, private
 from tuner.study.ledger import Entry, Ledger
 from tuner.study.workbench import Workbench, set_up
 
@@ -21,11 +23,15 @@ def report(name: str, home: Home, target: Path | None = None) -> Path:
     config = read_config(name, home)
     folder = home.study(name)
     ledger = Ledger.read(ledger_url(config, home), name)
-    if ledger.notes().get("registered") is None or not folder.summary.is_file():
+    registered = ledger.notes().get("registered")
+    if registered is None or not folder.summary.is_file():
         raise ValueError(f"{name} has no winner yet; end it first by: tuner resume {name}")
-    path = target or folder.report
-    write_report(set_up(config, home), ledger.entries(), folder, path)
-    return path
+    with private():
+        bench = set_up(config, home)
+        mend(bench, ledger.entries(), folder, registered)
+    with private() if target is None else contextlib.nullcontext():
+        write_report(bench, ledger.entries(), folder, target or folder.report)
+    return target or folder.report
 
 
 def write_report(

@@ -7,6 +7,7 @@ import os
 import re
 import time
 
+from tuner.addresses import signed_in, with_login
 from tuner.study.config import (
     STORAGE_VARIABLE,
     TRACKING_VARIABLE,
@@ -19,8 +20,10 @@ from tuner.tracking import default_uri
 
 
 def registry_uri(given: str | None, home: Home) -> str:
-    """MLflow's store and registry: as given, or `$TUNER_TRACKING_URI`, or the one of `home`."""
-    return given or os.environ.get(TRACKING_VARIABLE) or default_uri(home.path)
+    """MLflow's store and registry: as given, or `$TUNER_TRACKING_URI`, or the one of `home`.
+
+    A server's credentials go into the environment, where MLflow looks for them."""
+    return signed_in(with_login(given, os.environ.get(TRACKING_VARIABLE)) or default_uri(home.path))
 
 
 def tracking_uri(config: StudyConfig, home: Home) -> str:

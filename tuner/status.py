@@ -9,7 +9,7 @@ from filelock import FileLock, Timeout
 from tuner.study.budget import Budget, Spent
 from tuner.study.config import ledger_url, read_config
 from tuner.study.groups import describe
-from tuner.study.home import Home
+from tuner.study.home import Home, private
 from tuner.study.lease import driver_of
 from tuner.study.ledger import Ledger
 from tuner.study.selection import rank
@@ -24,6 +24,7 @@ def newest(home: Home) -> str:
     return max(names, key=lambda name: home.study(name).config.stat().st_mtime)
 
 
+@private()
 def study_status(name: str, home: Home) -> dict[str, Any]:
     """State, counts, spent budget, best trial so far and every trial of a study."""
     config = read_config(name, home)
@@ -37,13 +38,17 @@ def study_status(name: str, home: Home) -> dict[str, Any]:
     running = [entry.number for entry in entries if entry.state == "running"]
     driven = _driven(home, name) or driver_of(url, name) is not None
     ended = not running and budget.exhausted(spent)
+    registered, waiting = ledger.notes().get("registered"), home.study(name).spool.is_file()
     leading = leading_criterion(config)
     ranked = rank(entries, leading)
+    # A store may have been away when all trials were done.
+    unfinished = not ended or waiting or (registered is None and bool(ranked))
     return {
         "study": name,
         "category": config.category,
         "data": config.data,
-        "state": "running" if driven else "ended" if ended else "interrupted",
+        "state": "running" if driven else "interrupted" if unfinished else "ended",
+        "next": f"tuner resume {name}" if unfinished and not driven else None,
         "criterion": leading.name,
         "selected_by": config.criterion,
         "reliability": ledger.notes().get("reliability"),
@@ -52,7 +57,8 @@ def study_status(name: str, home: Home) -> dict[str, Any]:
         "seconds": round(seconds, 1),
         "device_seconds": round(device, 1),
         "best": ranked[0].number if ranked else None,
-        "registered": ledger.notes().get("registered"),
+        "registered": registered,
+        "tracking_waits": waiting,
         "groups": describe(entries),
         "trials": [
             {
@@ -82,3 +88,6 @@ def _driven(home: Home, name: str) -> bool:
             return False
     except Timeout:
         return True
+    except OSError:
+        # Where no lock can be written, no driver writes either.
+        return False

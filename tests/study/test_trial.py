@@ -169,6 +169,64 @@ def test_an_interrupted_trial_goes_on_as_if_nothing_had_happened(
     assert rest[-1]["seconds"] > first[1]["seconds"]
 
 
+def flip(file: Path, place: float) -> None:
+    """Turn one byte of a file round."""
+    content = bytearray(file.read_bytes())
+    content[int(place * len(content))] ^= 0xFF
+    file.write_bytes(content)
+
+
+@pytest.mark.parametrize(
+    ("damage", "lost"),
+    [
+        (lambda f: flip(f / "checkpoint.pt", 0.6), "checkpoint was damaged"),
+        (lambda f: (f / "checkpoint.pt").write_bytes((f / "checkpoint.pt").read_bytes()[:999]),
+         "checkpoint was damaged"),
+        # As earlier versions wrote it, without a digest.
+        (lambda f: (f / "checkpoint.pt").write_bytes(b"PK" + bytes(99)), "checkpoint was damaged"),
+        (lambda f: (f / "checkpoint.pt").unlink(), "checkpoint was gone"),
+        # The rung that the ledger has not heard of, in its own line.
+        (lambda f: flip(f / "rungs.jsonl", 0.9), "records were damaged"),
+        (lambda f: (f / "rungs.jsonl").write_bytes(b"\xff\n"), "records were damaged"),
+    ],
+)  # fmt: skip
+def test_a_file_that_was_spoilt_costs_the_rungs_it_held(
+    spec: TrialSpec, arrays: StudyArrays, damage: Any, lost: str
+) -> None:
+    whole = list(conduct(spec, arrays, Runtime()))
+    running = conduct(spec, arrays, Runtime())
+    first = [next(running), next(running)]
+    running.close()
+    damage(Path(spec.folder))
+    rest = list(conduct(replace(spec, after_rung=1), arrays, Runtime()))
+    assert [record["rung"] for record in rest] == [2, 3]
+    for record in rest:
+        (warning,) = record.pop("warnings")
+        assert lost in warning and "trained again" in warning
+    assert [timeless(r) for r in [first[0], *rest]] == [timeless(r) for r in whole]
+    assert not TrialFiles(Path(spec.folder)).lost()
+
+
+def test_a_byte_that_turned_round_is_noticed_wherever_it_is(
+    spec: TrialSpec, arrays: StudyArrays
+) -> None:
+    running = conduct(spec, arrays, Runtime())
+    next(running)
+    running.close()
+    files = TrialFiles(Path(spec.folder))
+    for name in ("detector.safetensors", "scores.npz"):
+        kept = (files.path / name).read_bytes()
+        for place in (0.0, 0.5, 0.999):
+            flip(files.path / name, place)
+            assert [each.file.name for each in files.lost()] == [name], place
+            (files.path / name).write_bytes(kept)
+    assert not files.lost()
+    # A digit may become another digit.
+    text = (files.path / "rungs.jsonl").read_text()
+    (files.path / "rungs.jsonl").write_text(text.replace('"train_loss": 0', '"train_loss": 1', 1))
+    assert not files.records()
+
+
 def test_where_files_were_lost_no_rung_is_told_twice(
     spec: TrialSpec, arrays: StudyArrays, tmp_path: Path
 ) -> None:

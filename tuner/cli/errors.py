@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 from collections.abc import Iterator
 
 import typer
+
+from tuner.addresses import without_credentials
 
 PROBLEM, USAGE, NO_WINNER, REFUSED, INTERRUPTED = 1, 2, 3, 4, 130
 
@@ -25,7 +28,11 @@ def explained() -> Iterator[None]:
         code = _code(error)
         if code is None:
             raise
-        typer.secho(f"error: {_text(error)}", err=True, fg="red" if code == USAGE else None)
+        typer.secho(
+            f"error: {without_credentials(_text(error))}",
+            err=True,
+            fg="red" if code == USAGE else None,
+        )
         raise typer.Exit(code) from None
 
 
@@ -50,4 +57,11 @@ def _text(error: Exception) -> str:
             + problem["msg"].removeprefix("Value error, ")
             for problem in error.errors()
         )
+    if isinstance(error, OSError) and error.filename is not None:
+        what = f"{error.strerror}: {error.filename}"
+        if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
+            cure = "check the rights there, or name another folder (TUNER_HOME holds all state)"
+            return f"{what}; {cure}"
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            return f"{what}; make room there (see: df), then run the same command again"
     return str(error)

@@ -148,7 +148,12 @@ def _studies() -> list[dict[str, Any]]:
     home = Home.here()
     rows = []
     for name in home.study_names():
-        found = study_status(name, home)
+        try:
+            found = study_status(name, home)
+        except (ValueError, LookupError) as error:
+            typer.secho(f"{name} cannot be read: {error}", err=True, fg="yellow")
+            found = dict.fromkeys(("category", "data", "budget", "best"))
+            found |= {"state": "unreadable", "trials": ()}
         rows.append(
             {
                 "study": name,

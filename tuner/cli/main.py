@@ -7,6 +7,7 @@ import sys
 
 import typer
 
+from tuner.addresses import spare_loopback
 from tuner.cli import (
     audit,
     data,
@@ -23,6 +24,7 @@ from tuner.cli import (
     ui,
 )
 from tuner.cli.brief import be_brief
+from tuner.cli.output import ready_output
 
 # Commands of few seconds, most of which go into imports.
 BRIEF = ("promote", "history", "retire")
@@ -68,6 +70,8 @@ def root(
 
 def main() -> None:
     """Run the command line; an error that a user can mend is one line and exit code 2."""
+    whole_output = ready_output()
+    spare_loopback()
     # What is imported stays: looking through it for garbage costs a sixth of a short command.
     gc.set_threshold(50_000)
     if sys.argv[1:] and sys.argv[1] in BRIEF:
@@ -76,6 +80,10 @@ def main() -> None:
         app()
     except KeyboardInterrupt:
         sys.exit(130)
+    except SystemExit as ended:
+        if not whole_output() and not ended.code:
+            sys.exit(2)
+        raise
     finally:
         # Nor is it worth a second to look through it once more when the process ends.
         gc.freeze()

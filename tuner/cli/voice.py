@@ -210,8 +210,12 @@ class ConsoleVoice:
         if status["trials"]:
             self.console.print(table_of([_status_row(trial) for trial in status["trials"]]))
         self._groups(status["groups"])
-        if status["state"] == "interrupted":
-            self.console.print(f"go on with: tuner resume {status['study']}")
+        if status["next"]:
+            if status["tracking_waits"]:
+                self.console.print("results wait for the tracking store")
+            elif status["spent"] >= 1 and status["registered"] is None:
+                self.console.print("all trials have ended, but no winner is registered yet")
+            self.console.print(f"go on with: {status['next']}")
 
 
 def _status_row(trial: Mapping[str, Any]) -> dict[str, Any]:

@@ -79,7 +79,6 @@ def _write(folder: Path, entry: Entry) -> None:
         for name, array in arrays.items():
             np.save(part / f"{name}.npy", array, allow_pickle=False)
         (part / "notes.json").write_text(json.dumps({"arrays": shapes, "notes": notes}))
-        part.chmod(0o755)
         if folder.exists():
             shutil.rmtree(folder)
         os.replace(part, folder)

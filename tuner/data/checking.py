@@ -12,6 +12,7 @@ from tuner.data.layouts import Layout, masks
 from tuner.data.preparation import said_of
 from tuner.data.source import Listing, Source, TreeSource, demand, open_source
 from tuner.data.splitting import FEWEST_NORMALS
+from tuner.limits import processors
 
 
 @dataclass(frozen=True)
@@ -61,7 +62,7 @@ def check(location: str, category: str | None = None, jobs: int | None = None) -
     if category is not None:
         demand(category, known, source.location)
     wanted = known if category is None else [category]
-    reports = tuple(_category(source, name, jobs or survey.cores()) for name in wanted)
+    reports = tuple(_category(source, name, jobs or processors()) for name in wanted)
     return CheckReport(source.location, source.layout, source.demo, reports, said_of(source))
 
 

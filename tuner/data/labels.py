@@ -20,6 +20,7 @@ from tuner.data.images import Size, content_hash
 from tuner.data.layouts import masks as listed_masks
 from tuner.data.layouts import parts
 from tuner.data.source import DEMO, TreeSource, demand, open_tree
+from tuner.limits import processors
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,7 @@ def load_labels(
     if truths is None:
         return None
     matched = _matched(truths, test_hashes, location)
-    drawn = list(survey.in_parallel(lambda truth: _mask(truth, size), matched, survey.cores()))
+    drawn = list(survey.in_parallel(lambda truth: _mask(truth, size), matched, processors()))
     anomalous = np.array([bool(truth.defect) for truth in matched], bool)
     known = np.array([mask is not None for mask in drawn], bool)
     masks = None
@@ -146,7 +147,7 @@ def _files(source: TreeSource, category: str) -> list[_Truth] | None:
             for path in parts(tree, "mvtec", category, folder).test
         ]
     named = [entry for entry in named if entry[0] in set(tree.files)]
-    hashes = survey.in_parallel(lambda entry: _hash(source, entry[0]), named, survey.cores())
+    hashes = survey.in_parallel(lambda entry: _hash(source, entry[0]), named, processors())
     return [
         _Truth(hash, defect, lambda mask=mask: _read_mask(source, mask))  # type: ignore[misc]
         for hash, (_, defect, mask) in zip(hashes, named, strict=True)

@@ -16,6 +16,7 @@ from tuner.data.images import Size, checked_size
 from tuner.data.layouts import Layout
 from tuner.data.source import Item, Listing, Source, open_source
 from tuner.data.survey import Depth, Progress, Read
+from tuner.limits import processors
 
 _RECIPE = "2"
 _NETWORK_JOBS = 16
@@ -64,7 +65,7 @@ def prepare(  # noqa: PLR0917
     wanted = checked_size(size)
     source = open_source(location, cache)
     listing = source.listing(category)
-    threads = jobs or (_NETWORK_JOBS if source.location.startswith("s3://") else survey.cores())
+    threads = jobs or (_NETWORK_JOBS if source.location.startswith("s3://") else processors())
     shape = "native" if wanted is None else f"{wanted[0]}x{wanted[1]}"
     stamp = source.stamp(category) or _stamp(listing, threads)
     folder = cache / key_of(_RECIPE, source.location, category, shape, stamp)

@@ -12,6 +12,7 @@ from tuner.data.errors import DataError
 from tuner.data.images import Size, checked_size
 from tuner.data.source import Item
 from tuner.data.tree import is_image, open_folder
+from tuner.limits import processors
 
 
 def load_textures(folder: str | Path, size: Size, limit: int = 512) -> np.ndarray:
@@ -28,7 +29,7 @@ def load_textures(folder: str | Path, size: Size, limit: int = 512) -> np.ndarra
     if len(paths) > limit:
         paths = [paths[index * len(paths) // limit] for index in range(limit)]
     items = [Item(partial(tree.read, path), path) for path in paths]
-    images = list(survey.in_parallel(lambda item: survey.read(item, wanted), items, survey.cores()))
+    images = list(survey.in_parallel(lambda item: survey.read(item, wanted), items, processors()))
     readable = [image for image in images if image.decoded]
     if not readable:
         raise DataError(

@@ -73,7 +73,9 @@ def audit_study(
     )
     if labels is None:
         return None
-    pool = bench.pool(ledger.entries(), folder)
+    # A trial that has lost its files cannot be measured.
+    whole = [e for e in ledger.entries() if not TrialFiles(folder.trial(e.number)).lost()]
+    pool = bench.pool(whole, folder)
     study = StudyAudit(bench, folder, pool, labels, bench.objectives[0])
     audit = study.figures(winner, every_pick, members)
     audit["reliability"] = ledger.notes().get("reliability")

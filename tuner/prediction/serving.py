@@ -26,6 +26,8 @@ from tuner.registry.register import save_model
 from tuner.stopping import end_group, sigterm_as_interrupt
 
 START_SECONDS = 120.0
+# The server is on this machine: no proxy of the environment can reach it.
+_DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
 class ServerFailed(RuntimeError):
@@ -85,10 +87,12 @@ def _wait(process: subprocess.Popen[bytes], url: str, log: Path) -> None:
     while time.monotonic() < deadline:
         if process.poll() is not None:
             raise ServerFailed(f"the server ended at once: {_last_words(log)}")
-        with contextlib.suppress(OSError), urllib.request.urlopen(f"{url}/ping", timeout=5):
+        with contextlib.suppress(OSError), _DIRECT.open(f"{url}/ping", timeout=5):
             return
         time.sleep(0.2)
-    raise ServerFailed(f"the server does not answer {url}/ping: {_last_words(log)}")
+    raise ServerFailed(
+        f"the server does not answer {url}/ping within {START_SECONDS:g} s: {_last_words(log)}"
+    )
 
 
 def ask(url: str, images: NDArray[np.uint8]) -> dict[str, Any]:
@@ -101,7 +105,7 @@ def ask(url: str, images: NDArray[np.uint8]) -> dict[str, Any]:
         json.dumps({"inputs": images.tolist()}).encode(),
         {"Content-Type": "application/json"},
     )
-    with urllib.request.urlopen(request, timeout=60) as reply:
+    with _DIRECT.open(request, timeout=60) as reply:
         return dict(json.load(reply)["predictions"])
 
 

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from tuner.data.survey import cores
+from tuner.limits import processors
 from tuner.prediction.places import Found
 from tuner.registry.intake import one_image
 from tuner.registry.package import PackagedDetector
@@ -82,7 +82,7 @@ def judge_all(
     default one a processor, at most 8. Raises ValueError for a batch or threads below 1, and
     whatever concerns a whole place rather than one image (an S3 store that is away).
     """
-    threads = min(_MOST_THREADS, cores()) if threads is None else threads
+    threads = min(_MOST_THREADS, processors()) if threads is None else threads
     if batch < 1 or threads < 1:
         raise ValueError(f"batch is {batch} and threads {threads}, but both must be at least 1")
     clock = clock or Clock()

@@ -30,7 +30,7 @@ from tuner.registry.versions import (
     speaking_to,
 )
 from tuner.study.config import StudyConfig, read_config
-from tuner.study.home import Home
+from tuner.study.home import Home, private
 from tuner.tracking.values import clean_tags
 
 _PARITY_IMAGES = 32
@@ -71,6 +71,7 @@ class Promotion:
         }
 
 
+@private()
 def promote(
     category: str, number: int | None, uri: str, home: Home, terms: Terms | None = None
 ) -> Promotion:
@@ -122,6 +123,7 @@ def promote(
     return Promotion(category, written, tuple(found))
 
 
+@private()
 def roll_back(category: str, uri: str, home: Home, reason: str = "") -> Promotion:
     """Make the previous champion champion again.
 
@@ -146,6 +148,7 @@ def roll_back(category: str, uri: str, home: Home, reason: str = "") -> Promotio
         return Promotion(category, move_champion(client, category, event))
 
 
+@private()
 def retire(
     category: str, number: int, uri: str, home: Home, *, reason: str, force: bool = False
 ) -> Version:
@@ -172,6 +175,7 @@ def retire(
     return version
 
 
+@private()
 def history(category: str, uri: str) -> list[Event]:
     """Who was champion when, oldest first. Raises LookupError, RegistryError."""
     with speaking_to(uri) as client:

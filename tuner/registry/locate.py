@@ -9,7 +9,7 @@ from typing import Any
 
 from tuner.registry.package import PACKAGE_FILE
 from tuner.registry.versions import Version, by_number, demanded, fetch, speaking_to
-from tuner.study.home import Home
+from tuner.study.home import Home, private
 
 _VERSION = re.compile(r"(.+)@([A-Za-z][\w-]*)|(.+)/(\d+)")
 
@@ -22,6 +22,7 @@ class Located:
     what: str
 
 
+@private()
 def locate(model: str, home: Home, uri: str) -> Located:
     """Find a model: `CATEGORY@champion`, `CATEGORY@challenger`, `CATEGORY/3`, a study's name, or a
     folder that holds a package.

@@ -12,6 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
+from tuner.addresses import without_credentials
 from tuner.registry.package import PACKAGE_FILE, WEIGHTS_FILE, PackagedDetector, load_package
 from tuner.tracking.store import database_lock, error_code, make_client, quiet_mlflow, refused
 from tuner.tracking.tracker import Tracker
@@ -77,8 +78,10 @@ def register_winner(
         _point_at_newest(client, name)
     except Exception as error:
         raise RegistryError(
-            f"the registry {uri} did not take the model {name} ({error}); the package is kept in "
-            f"{folder}"
+            without_credentials(
+                f"the registry {uri} did not take the model {name} ({error}); the package is kept "
+                f"in {folder}"
+            )
         ) from error
     return RegisteredVersion(name, version, CHALLENGER, f"models:/{name}@{CHALLENGER}")
 
@@ -118,8 +121,8 @@ def _where(tracker: Tracker | str, run_id: str) -> tuple[str, str]:
     run = tracker.resolve(run_id)
     if run is None:
         raise RegistryError(
-            f"the run of the winner is not in {tracker.uri} yet ({tracker.last_error}); the store "
-            "must be there to register a model"
+            f"the run of the winner is not in {tracker.place} yet ({tracker.last_error}); the "
+            "store must be there to register a model"
         )
     return tracker.uri, run
 

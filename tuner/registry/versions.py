@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from tuner.addresses import without_credentials
 from tuner.registry.package import PACKAGE_FILE
 from tuner.registry.register import CHALLENGER, PACKAGE_TAG, RegistryError, model_name
 from tuner.tracking.store import (
@@ -58,6 +59,11 @@ def speaking_to(uri: str) -> Iterator[Any]:
         )
     try:
         yield make_client(uri)
+    except ImportError as error:
+        raise RegistryError(
+            f"the registry {without_credentials(uri)} needs the Python package {error.name}; for "
+            "PostgreSQL: pip install 'tuner[cluster]'"
+        ) from None
     except (RegistryError, ValueError, LookupError):
         raise
     except Exception as error:
@@ -67,8 +73,10 @@ def speaking_to(uri: str) -> Iterator[Any]:
             raise RegistryError(f"the registry {CredentialsRefused(uri)}") from error
         text = (str(error).splitlines() or [""])[0][:300]
         raise RegistryError(
-            f"the registry {uri} is away or refuses ({type(error).__name__}: {text}); nothing was "
-            "changed by this call that `tuner history` does not show"
+            without_credentials(
+                f"the registry {uri} is away or refuses ({type(error).__name__}: {text}); nothing "
+                "was changed by this call that `tuner history` does not show"
+            )
         ) from error
 
 
@@ -135,7 +143,9 @@ def fetch(client: Any, uri: str, version: Version, models: Path) -> Path:
     source = client.get_model_version_download_uri(version.name, str(version.number))
     local = Path(source.removeprefix("file://"))
     if not local.is_absolute():
-        label = hashlib.blake2b(f"{uri} {source}".encode(), digest_size=8).hexdigest()
+        label = hashlib.blake2b(
+            f"{without_credentials(uri)} {source}".encode(), digest_size=8
+        ).hexdigest()
         local = models / f"{version.name}-{version.number}-{label}"
         if not local.is_dir():
             _download(source, uri, local)

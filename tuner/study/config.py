@@ -8,9 +8,10 @@ import os
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from methods.hyperparameter import Value
+from tuner.addresses import with_login, without_credentials
 from tuner.study.home import Home
 
 # Streams of a study's seed.
@@ -21,6 +22,7 @@ SYNTHETIC_STREAM = 0x5D
 # and a configuration is written down.
 STORAGE_VARIABLE = "TUNER_STORAGE"
 TRACKING_VARIABLE = "TUNER_TRACKING_URI"
+_PLACES = ("storage", "tracking_uri", "storage_path", "address")
 # The Ray that whoever sent this job uses.
 RAY_VARIABLE = "TUNER_RAY_VERSION"
 
@@ -68,6 +70,16 @@ class StudyConfig(BaseModel):
     tracking_uri: str | None = None
     address: str | None = None
 
+    @field_validator("storage_path", "data")
+    @classmethod
+    def _without_keys(cls, place: str | None) -> str | None:
+        if place and without_credentials(place) != place:
+            raise ValueError(
+                "a place of files holds no credentials; give those by AWS_ACCESS_KEY_ID and "
+                "AWS_SECRET_ACCESS_KEY"
+            )
+        return place
+
     @field_validator("ensemble")
     @classmethod
     def _of_some(cls, size: int | None) -> int | None:
@@ -92,8 +104,12 @@ class StudyConfig(BaseModel):
         return self.model_dump(mode="json", exclude={"storage", "tracking_uri"})
 
     def write(self, path: Path, *, shared: bool = False) -> None:
-        """Whole or not at all; `shared` writes what holds on every machine."""
+        """Whole or not at all; `shared` writes what holds on every machine. Places are written
+        without their credentials."""
         content = self.shared() if shared else self.model_dump(mode="json")
+        content |= {
+            name: without_credentials(content[name]) for name in _PLACES if content.get(name)
+        }
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = path.with_suffix(".tmp")
         temporary.write_text(json.dumps(content, indent=2) + "\n")
@@ -101,12 +117,25 @@ class StudyConfig(BaseModel):
 
     @classmethod
     def read(cls, path: Path) -> StudyConfig:
-        return cls.model_validate_json(path.read_text())
+        """Raises StudyDamaged where the file is not what `write` wrote."""
+        try:
+            return cls.model_validate(json.loads(path.read_bytes()))
+        except ValidationError as error:
+            first = error.errors()[0]
+            reason = f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
+        except ValueError as error:
+            reason = str(error)
+        raise StudyDamaged(f"{path} is damaged ({reason.strip(': ')})")
+
+
+class StudyDamaged(ValueError):
+    """What was asked of a study cannot be read."""
 
 
 def ledger_url(config: StudyConfig, home: Home) -> str:
-    """The database of a study's ledger: as asked for, or `$TUNER_STORAGE`, or the home's own."""
-    return config.storage or os.environ.get(STORAGE_VARIABLE) or home.ledger_url
+    """The database of a study's ledger: as asked for, or `$TUNER_STORAGE`, or the home's own. What
+    was written down has no credentials; those of the variable serve where the place is the same."""
+    return with_login(config.storage, os.environ.get(STORAGE_VARIABLE)) or home.ledger_url
 
 
 def read_config(name: str, home: Home) -> StudyConfig:
@@ -126,4 +155,11 @@ def read_config(name: str, home: Home) -> StudyConfig:
             "or give the folder that it lies in by TUNER_HOME, or its ledger by "
             f"{STORAGE_VARIABLE}"
         )
-    return StudyConfig.read(folder.config)
+    try:
+        return StudyConfig.read(folder.config)
+    except StudyDamaged as error:
+        raise StudyDamaged(
+            f"{error}. Its ledger holds what was asked, too: move the file away, give the ledger "
+            f"by {STORAGE_VARIABLE} ({home.ledger_url} if --storage named none) and the tracking "
+            f"store by {TRACKING_VARIABLE} if --tracking-uri named one; then: tuner resume {name}"
+        ) from None

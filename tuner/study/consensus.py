@@ -18,7 +18,7 @@ from torch import Tensor
 
 from methods.criteria.consensus import FEWEST as FEWEST_TRIALS
 from methods.criteria.consensus import agreement_with, descending_ranks, rank_agreement
-from tuner.study.files import TrialFiles
+from tuner.study.files import FilesLost, TrialFiles
 
 # In standard deviations of the rank correlation of rankings that have nothing in common.
 _SURPRISE = 2.0
@@ -87,6 +87,6 @@ class Consensus:
 def _usable(files: TrialFiles) -> np.ndarray | None:
     try:
         own = files.own_scores()
-    except FileNotFoundError:
+    except FilesLost:
         return None
     return own if np.isfinite(own).all() and np.ptp(own) > 0 else None

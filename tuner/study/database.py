@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
+from tuner import sqlite
+from tuner.addresses import with_driver, without_credentials
 from tuner.study.causes import causes
+from tuner.study.config import STORAGE_VARIABLE
 
 T = TypeVar("T")
 
+PATIENCE = 120
+"""Seconds for which one process waits for another one that holds an SQLite ledger."""
+CONNECT_SECONDS = 20
 _FIRST_USE = 0x74756E6572
 """The number of PostgreSQL's advisory lock that is held while tables are made."""
 
@@ -27,43 +34,97 @@ def open_with(url: str, make: Callable[[str], T]) -> T:
     Raises LedgerUnreachable.
     """
     from sqlalchemy.engine import make_url
-    from sqlalchemy.exc import ArgumentError, SQLAlchemyError
+    from sqlalchemy.exc import ArgumentError
 
     try:
-        parts = make_url(url)
+        parts = make_url(with_driver(url))
+        place = without_credentials(url)
     except ArgumentError:
         raise LedgerUnreachable(
             "the ledger's address is no database URL; it must be like "
             "postgresql://user:password@host:5432/database"
         ) from None
-    if parts.drivername == "postgresql":
-        # The driver that is installed beside tuner; the library's own choice is another one.
-        parts = parts.set(drivername="postgresql+psycopg2")
+    path = _file(url)
+    if path is not None and (wrong := sqlite.damage(path)):
+        raise LedgerUnreachable(f"the ledger {path} is damaged: {wrong}; restore it from a backup")
     try:
         plain = parts.render_as_string(hide_password=False)
         with _first_use(plain):
             return make(plain)
     except ImportError as error:
         raise LedgerUnreachable(
-            f"the ledger at {parts} needs the Python package {error.name}; for PostgreSQL: "
+            f"the ledger at {place} needs the Python package {error.name}; for PostgreSQL: "
             "pip install 'tuner[cluster]'"
         ) from None
-    except SQLAlchemyError as error:
-        raise LedgerUnreachable(
-            f"the ledger at {parts} cannot be opened ({_reason(error)}); check that the database "
-            "runs, and its user, password and name"
-        ) from None
+    except Exception as error:
+        # Optuna wraps what the database says.
+        if not database_error(error):
+            raise
+        raise LedgerUnreachable(in_the_way(error, url)) from None
+
+
+def in_the_way(error: BaseException, url: str) -> str:
+    """What keeps a ledger from being read or written, and what to do about it."""
+    from sqlalchemy.engine import make_url
+
+    place, path = without_credentials(url), _file(url)
+    if path is None:
+        kind = make_url(url).drivername.partition("+")[0]
+        login = " (PGUSER and PGPASSWORD do, too)" if kind == "postgresql" else ""
+        return (
+            f"the ledger at {place} cannot be opened or used ({_reason(error)}); check that "
+            "the database runs, and its user, password and name. A study's folder keeps "
+            f"addresses without user and password: give the whole one by {STORAGE_VARIABLE}{login}"
+        )
+    if sqlite.damaged(error):
+        return f"the ledger {path} is damaged ({_reason(error)}); restore it from a backup"
+    if sqlite.locked(error):
+        return (
+            f"the ledger {path} has been locked by {sqlite.holders(path)} for more than "
+            f"{PATIENCE} s; end that process, or wait for it"
+        )
+    return (
+        f"the ledger {path} cannot be used ({_reason(error)}); check the rights of the file and of "
+        f"its folder, and the room there (see: df {path.parent})"
+    )
+
+
+def missing(url: str) -> str | None:
+    """Where a ledger is a file that is not there or holds nothing: that, in words. Opening it would
+    make a new one."""
+    path = _file(url)
+    if path is None or (path.is_file() and path.stat().st_size):
+        return None
+    state = "is empty" if path.is_file() else "is not there"
+    return f"the ledger {path} {state}: restore it from a backup"
+
+
+def database_error(error: BaseException) -> bool:
+    """Whether an error is that of a ledger's database, of itself or of what it was raised from."""
+    from sqlalchemy.exc import SQLAlchemyError
+
+    found = list(causes(error))
+    # What tuner raises has its own words, and MLflow speaks to a database of its own.
+    if type(error).__module__.startswith("tuner"):
+        return False
+    others = any(type(each).__module__.startswith("mlflow") for each in found)
+    return not others and any(isinstance(each, SQLAlchemyError) for each in found)
 
 
 def engine_options(url: str) -> dict[str, Any]:
     """How connections are made: patient where one writer waits for another, and renewed."""
     if url.startswith("sqlite"):
-        return {"connect_args": {"timeout": 120}}
+        return {"connect_args": {"timeout": PATIENCE}}
     # A connection that broke while it was not used is replaced before it is used again. A server
     # ends what a driver that stood still has left half-done, or its locks would keep others out.
     options: dict[str, Any] = {"pool_pre_ping": True}
     if url.startswith("postgresql"):
-        options["connect_args"] = {"options": "-c idle_in_transaction_session_timeout=45000"}
+        options["connect_args"] = {
+            "options": "-c idle_in_transaction_session_timeout=45000",
+            "connect_timeout": CONNECT_SECONDS,
+            # A server that is cut off from the network is noticed.
+            "tcp_user_timeout": 1000 * PATIENCE,
+        }
     return options
 
 
@@ -76,9 +137,18 @@ def no_room(error: BaseException | None) -> str | None:
     return None
 
 
-def _reason(error: Exception) -> str:
-    lines = str(getattr(error, "orig", None) or type(error).__name__).splitlines()
+def _reason(error: BaseException) -> str:
+    found = next((each for each in causes(error) if hasattr(each, "orig")), None)
+    lines = str(error if found is None else found.orig or type(found).__name__).splitlines()
     return lines[-1].strip()[:200] if lines else type(error).__name__
+
+
+def _file(url: str) -> Path | None:
+    """The file of an SQLite database; None for any other."""
+    from sqlalchemy.engine import make_url
+
+    parts = make_url(url)
+    return Path(parts.database) if parts.drivername == "sqlite" and parts.database else None
 
 
 @contextlib.contextmanager
@@ -87,19 +157,34 @@ def _first_use(url: str) -> Iterator[None]:
     if url.startswith("postgresql"):
         from sqlalchemy import create_engine, text
 
-        engine = create_engine(url)
+        engine = create_engine(url, **engine_options(url))
         try:
             with engine.connect() as connection:
+                connection.execute(text(f"SET lock_timeout = '{PATIENCE}s'"))
                 # Given back when the connection ends, however it ends.
                 connection.execute(text("SELECT pg_advisory_lock(:key)"), {"key": _FIRST_USE})
                 yield
         finally:
             engine.dispose()
         return
-    if not url.startswith("sqlite:///"):
+    path = _file(url)
+    if path is None:
         yield
         return
-    path = Path(url.removeprefix("sqlite:///"))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(f"{path}.lock"):
+    lock = FileLock(f"{path}.lock", timeout=PATIENCE)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock.acquire()
+    except Timeout:
+        raise LedgerUnreachable(
+            f"another process has been opening the ledger {path} for more than {PATIENCE} s; end "
+            f"the one that holds {lock.lock_file} ({sqlite.holders(Path(lock.lock_file))})"
+        ) from None
+    except OSError as error:
+        # Where nothing can be written, nobody makes tables either.
+        if error.errno not in (errno.EROFS, errno.EACCES, errno.ENOSPC) or not path.is_file():
+            raise LedgerUnreachable(in_the_way(error, url)) from None
+    try:
         yield
+    finally:
+        lock.release()

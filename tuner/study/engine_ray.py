@@ -16,21 +16,29 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
+import psutil
 import ray
 from ray import tune
+from ray.tune.execution import class_cache
 from ray.tune.schedulers import FIFOScheduler
 from ray.tune.search import Searcher
 
+from tuner.limits import memory, processors
 from tuner.study.arrays import StudyArrays
 from tuner.study.conductor import Conductor
 from tuner.study.config import RAY_VARIABLE
 from tuner.study.files import Unkept
+from tuner.study.group import give_back
+from tuner.study.leftovers import end_leftovers, temporary_folder, watch_over
 from tuner.study.plan import Layout
 from tuner.study.worker import run_in_process, run_in_workers
 
 # A trial that only waits for its workers must hold something, and every node has memory: a share of
 # a processor would keep its own workers from a cluster that has just enough of them.
 WAITING: dict[str, float] = {"memory": 1}
+
+# Share of the memory that objects take, as Ray would have it, and the least it starts with.
+OBJECTS, FEWEST_BYTES = 0.3, 80_000_000
 
 # How Ray says that a process, or the machine under it, is gone or cannot be reached. Tune writes
 # down the words of an error, seldom its name.
@@ -39,6 +47,12 @@ DEATHS = (
     "ActorDied", "ActorUnavailable", "NodeDied",
 )  # fmt: skip
 UNKEPT = f"{Unkept.__name__}: "
+
+# Tune would send these along with each trial, and Ray's agents write what is sent into their logs.
+# Processes on this machine have them anyway, and nodes of a cluster their own.
+class_cache.ENV_VARS_TO_PROPAGATE -= {
+    name for name in class_cache.ENV_VARS_TO_PROPAGATE if name.startswith("AWS_")
+}
 
 
 @dataclass(frozen=True)
@@ -86,7 +100,8 @@ class LedgerSearcher(Searcher):
     def on_trial_complete(
         self, trial_id: str, result: dict | None = None, error: bool = False
     ) -> None:
-        """Nothing: the scheduler has told the conductor already."""
+        """The scheduler has told the conductor already."""
+        give_back(trial_id)
 
     def save(self, checkpoint_path: str) -> None:
         Path(checkpoint_path).touch()
@@ -171,13 +186,19 @@ def start(resources: Resources) -> None:
         return
     os.environ.setdefault("RAY_AUTH_MODE", "disabled")
     total = resources.parallel * resources.workers
-    cpus = max(os.cpu_count() or 1, math.ceil(total * resources.cpus))
+    if (bytes_ := memory()) < psutil.virtual_memory().total:
+        # Ray itself sees the limits of a container, but not those of a group within.
+        options["object_store_memory"] = max(int(OBJECTS * bytes_), FEWEST_BYTES)
+    folder = temporary_folder()
+    end_leftovers(folder)
     ray.init(
         address="local",
-        num_cpus=cpus,
+        num_cpus=max(processors(), math.ceil(total * resources.cpus)),
         include_dashboard=resources.in_workers,
+        _temp_dir=str(folder),
         **options,
     )
+    watch_over(folder)
 
 
 def _attach(address: str, options: dict[str, Any]) -> None:

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
+import io
 import json
 import os
+import zlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -26,8 +30,21 @@ CRITERION_PREFIX = "criterion:"
 
 
 # What makes a rung whole comes last.
-JUDGED = ("detector.safetensors", "scores.npz", "rungs.jsonl")
-RESUMED = ("checkpoint.pt", *JUDGED)
+CHECKPOINT, SCORES = "checkpoint.pt", "scores.npz"
+JUDGED = ("detector.safetensors", SCORES, "rungs.jsonl")
+RESUMED = (CHECKPOINT, *JUDGED)
+
+# A digest of what follows, and of the tensors in a file of weights: disks lose and flip bytes.
+_MARK, _DIGEST, _WEIGHTS_DIGEST = b"tuner-checkpoint-1\n", 32, "digest"
+
+
+class FilesLost(RuntimeError):
+    """A file of a trial is missing, or is not what was written."""
+
+    def __init__(self, file: Path, reason: object) -> None:
+        missing = isinstance(reason, FileNotFoundError)
+        super().__init__(f"{file} is {'gone' if missing else f'damaged ({reason})'}")
+        self.file = file
 
 
 class Unkept(RuntimeError):
@@ -51,14 +68,35 @@ class TrialFiles:
         return self.path / "detector.safetensors"
 
     def records(self) -> list[Record]:
-        file = self.path / "rungs.jsonl"
-        if not file.is_file():
+        """The rungs whose lines are whole."""
+        try:
+            lines = (self.path / "rungs.jsonl").read_bytes().splitlines()
+        except FileNotFoundError:
             return []
-        return [json.loads(line) for line in file.read_text().splitlines() if line.endswith("}")]
+        return [record for record in map(_record, lines) if record is not None]
+
+    @property
+    def has_checkpoint(self) -> bool:
+        """Whether there is a file of one, whole or not."""
+        return (self.path / CHECKPOINT).is_file()
 
     def checkpoint(self) -> dict[str, Any] | None:
-        file = self.path / "checkpoint.pt"
-        return torch.load(file, weights_only=True) if file.is_file() else None
+        """The last checkpoint; None where there is none. One that is not what was written counts
+        as none."""
+        try:
+            content = (self.path / CHECKPOINT).read_bytes()
+        except FileNotFoundError:
+            return None
+        mark = len(_MARK) + _DIGEST
+        if content.startswith(_MARK):
+            kept, content = content[len(_MARK) : mark], content[mark:]
+            if kept != _digest(content):
+                return None
+        try:
+            return dict(torch.load(io.BytesIO(content), weights_only=True))
+        except Exception:
+            # Made before checkpoints had a digest: whatever the library makes of a broken one.
+            return None
 
     def keep(
         self,
@@ -74,15 +112,11 @@ class TrialFiles:
         known = self.records()
         if known and known[-1]["rung"] > record["rung"]:
             return
-        with self._explained():
-            self.path.mkdir(parents=True, exist_ok=True)
-        arrays = {name: value.detach().cpu().contiguous() for name, value in weights.items()}
-        self._replace(self.detector.name, lambda p: save_file(arrays, p))
-        kept: dict[str, Any] = dict(scores)
-        self._replace("scores.npz", lambda p: np.savez(p, **kept))
-        lines = {line["rung"]: json.dumps(line) + "\n" for line in [*known, record]}
+        self.keep_weights(weights)
+        self.keep_scores(scores)
+        lines = {line["rung"]: _line(line) for line in [*known, record]}
         self._replace("rungs.jsonl", lambda p: p.write_text("".join(lines.values())))
-        self._replace("checkpoint.pt", lambda p: _save(dict(state), p))
+        self._replace(CHECKPOINT, lambda p: _save(dict(state), p))
         if self.depot:
             with self._explained():
                 Depot(self.depot).put(self.path, int(record["rung"]), RESUMED)
@@ -105,19 +139,61 @@ class TrialFiles:
         if self.depot and (not known or known[-1]["rung"] < rung):
             Depot(self.depot).get(self.path, JUDGED)
 
+    def lost(self) -> list[FilesLost]:
+        """What is missing or damaged of what a judged trial keeps."""
+        found = []
+        for look in (self.weights, self.scores):
+            try:
+                look()
+            except FilesLost as error:
+                found.append(error)
+        return found
+
+    def fetch(self) -> bool:
+        """Get what is judged and packaged from the depot, whatever lies here; False where nothing
+        is there. Raises DepotError."""
+        return bool(self.depot and Depot(self.depot).get(self.path, JUDGED))
+
     def forget_checkpoint(self) -> None:
-        (self.path / "checkpoint.pt").unlink(missing_ok=True)
+        (self.path / CHECKPOINT).unlink(missing_ok=True)
 
     def weights(self) -> dict[str, Tensor]:
-        return load_file(self.detector)
+        """Raises FilesLost."""
+        try:
+            with safe_open(self.detector, "pt") as file:
+                wanted = (file.metadata() or {}).get(_WEIGHTS_DIGEST)
+            found = load_file(self.detector)
+        except (OSError, SafetensorError) as error:
+            raise FilesLost(self.detector, error) from None
+        if wanted not in (None, _digest_of(found)):
+            raise FilesLost(self.detector, "its digest is another one")
+        return found
 
     def scores(self) -> dict[str, np.ndarray]:
-        with np.load(self.path / "scores.npz") as file:
-            return {name: file[name] for name in file.files}
+        """Raises FilesLost."""
+        file = self.path / SCORES
+        try:
+            with np.load(file) as kept:
+                return {name: kept[name] for name in kept.files}
+        except (OSError, ValueError, EOFError, KeyError, BadZipFile, zlib.error) as error:
+            raise FilesLost(file, error) from None
+
+    def keep_weights(self, weights: Mapping[str, Tensor]) -> None:
+        """Raises Unkept."""
+        with self._explained():
+            self.path.mkdir(parents=True, exist_ok=True)
+        arrays = {name: value.detach().cpu().contiguous() for name, value in weights.items()}
+        marks = {_WEIGHTS_DIGEST: _digest_of(arrays)}
+        self._replace(self.detector.name, lambda p: save_file(arrays, p, marks))
+
+    def keep_scores(self, scores: Mapping[str, np.ndarray]) -> None:
+        """Raises Unkept."""
+        kept: dict[str, Any] = dict(scores)
+        self._replace(SCORES, lambda p: np.savez(p, **kept))
 
     def own_scores(self) -> np.ndarray:
         """The unlabelled batch under the setting that was chosen: float64 `[M]`. Raises
-        FileNotFoundError where no rung was kept."""
+        FilesLost where no rung was kept."""
         kept = self.scores()
         return np.asarray(kept["test"][int(kept["setting"])], dtype=np.float64)
 
@@ -145,9 +221,38 @@ class TrialFiles:
 
 
 def _save(state: dict[str, Any], path: Path) -> None:
-    # Given a path, the library writes by itself, and its errors do not say that the disk is full.
-    with path.open("wb") as file:
-        torch.save(state, file)
+    content = io.BytesIO()
+    torch.save(state, content)
+    path.write_bytes(_MARK + _digest(content.getbuffer()) + content.getbuffer())
+
+
+def _digest(content: bytes | memoryview) -> bytes:
+    return hashlib.blake2b(content, digest_size=_DIGEST).digest()
+
+
+def _digest_of(weights: Mapping[str, Tensor]) -> str:
+    found = hashlib.blake2b(digest_size=_DIGEST)
+    for name in sorted(weights):
+        found.update(f"{name} {weights[name].dtype} {tuple(weights[name].shape)}".encode())
+        found.update(weights[name].flatten().view(torch.uint8).numpy().data)
+    return found.hexdigest()
+
+
+def _line(record: Record) -> str:
+    """A record as a line, with a digest of its own."""
+    text = json.dumps(record)
+    return json.dumps({**record, "digest": _digest(text.encode()).hex()[:16]}) + "\n"
+
+
+def _record(line: bytes) -> Record | None:
+    """The record of a line; None where the line is not what was written."""
+    try:
+        record = json.loads(line)
+        digest = record.pop("digest", None)
+        whole = digest in (None, _digest(json.dumps(record).encode()).hex()[:16])
+        return record if whole and isinstance(record["rung"], int) else None
+    except (ValueError, KeyError, AttributeError, TypeError):
+        return None
 
 
 def _reason(error: BaseException) -> str:

@@ -2,9 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+
+
+@contextlib.contextmanager
+def private() -> Iterator[None]:
+    """What is written meanwhile, by this process or by one that it starts, only this user may read:
+    images of a factory, and what was found in them. Also a decorator."""
+    before = os.umask(0o077)
+    try:
+        yield
+    finally:
+        os.umask(before)
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from sqlalchemy.engine import Engine
 from methods.criteria.contract import Direction
 from methods.hyperparameter import Value
 from search_spaces.loader import Choice
-from tuner.study.database import engine_options, open_with
+from tuner.study.database import engine_options, missing, open_with
 from tuner.study.files import Record
 from tuner.study.space import MethodSpace
 from tuner.study.store import DriverStore
@@ -124,12 +124,13 @@ class Ledger:
         study: optuna.Study,
         spaces: Sequence[MethodSpace],
         warm: Sequence[WarmPoint] = (),
-        draft: Callable[[], contextlib.AbstractContextManager[None]] = contextlib.nullcontext,
+        store: DriverStore | None = None,
     ) -> None:
         self._study = study
         self._spaces = {space.method: space for space in spaces}
         self._warm = tuple(warm)
-        self._draft = draft
+        self._draft = contextlib.nullcontext if store is None else store.draft
+        self._closing = contextlib.nullcontext if store is None else store.closing
         # Nothing of a trial that was told to the sampler changes any more.
         self._told: dict[int, Entry] = {}
 
@@ -187,13 +188,15 @@ class Ledger:
                     f"the ledger holds a study named {name!r}; go on with it by: "
                     f"tuner resume {name}"
                 ) from None
-        ledger = cls(study, spaces, warm, store.draft)
+        ledger = cls(study, spaces, warm, store)
         ledger._complete(random_trials)
         return ledger
 
     @classmethod
     def read(cls, url: str, name: str) -> Ledger:
-        """Open a study to look at it. Raises StudyNotFound."""
+        """Open a study to look at it. Raises StudyNotFound, LedgerUnreachable."""
+        if (lost := missing(url)) is not None:
+            raise StudyNotFound(f"{lost}. It would know the study {name!r}")
         try:
             return cls(optuna.load_study(study_name=name, storage=open_storage(url)), ())
         except KeyError as error:
@@ -261,6 +264,7 @@ class Ledger:
             if "point" not in frozen.user_attrs:
                 self._draw(optuna.trial.Trial(self._study, frozen._trial_id), random_trials)
             elif "outcome" in frozen.user_attrs:
+                # Earlier versions wrote the end down before they closed the trial.
                 self._tell(frozen, frozen.user_attrs["outcome"], frozen.user_attrs.get("values"))
 
     def _offer_given(self, already: int) -> None:
@@ -326,14 +330,11 @@ class Ledger:
         frozen = self._frozen(number)
         if frozen.state.is_finished():
             return
-        trial = optuna.trial.Trial(self._study, frozen._trial_id)
-        if reason:
-            trial.set_user_attr("reason", reason)
-        if values is not None:
-            trial.set_user_attr("values", list(values))
-        # Last: from here on the trial has ended, and a resumed study tells the sampler.
-        trial.set_user_attr("outcome", outcome)
-        self._tell(frozen, outcome, values)
+        marks: dict[str, Any] = {"outcome": outcome}
+        marks |= {"reason": reason} if reason else {}
+        marks |= {"values": list(values)} if values is not None else {}
+        with self._closing(marks):
+            self._tell(frozen, outcome, values)
 
     def _tell(self, frozen: FrozenTrial, outcome: Outcome, values: Sequence[float] | None) -> None:
         state = _STATES[outcome]
@@ -401,7 +402,10 @@ def _entry(trial: FrozenTrial) -> Entry:
         kind=attrs.get("kind", "search"),
         method=attrs.get("method", ""),
         point=attrs.get("point", {}),
-        state=attrs.get("outcome", states.get(trial.state, "running")),
+        # What is not closed may still be given another end by its driver.
+        state=attrs.get("outcome", states.get(trial.state, "running"))
+        if trial.state.is_finished()
+        else "running",
         records=tuple(attrs.get("records", ())),
         value=trial.values[0] if trial.values else None,
         reason=attrs.get("reason", ""),

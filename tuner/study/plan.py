@@ -14,6 +14,7 @@ import torch
 
 from methods.contract import Context, Precision, TrialData, TuningMethod
 from methods.registry import get_method
+from tuner.limits import memory, processors
 from tuner.study.budget import Budget
 from tuner.study.config import StudyConfig
 from tuner.study.replicates import FEWEST_TRIALS, USUAL
@@ -22,6 +23,9 @@ from tuner.study.study_level import leading_criterion
 
 PROBE_STEPS = 6
 CLEARLY_FASTER = 1.2
+# Bytes that the process of a small trial takes, and the driver with Ray beside it.
+TRIAL_MEMORY = 0.75 * 2**30
+REST_MEMORY = 1.25 * 2**30
 
 
 @dataclass(frozen=True)
@@ -31,14 +35,15 @@ class Machine:
     processors: int
     gpus: int
     name: str
+    memory: float = math.inf
 
     @classmethod
     def here(cls) -> Machine:
-        """The processors that this process may run on, and the GPUs that torch sees."""
-        count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+        """The processors and the bytes of memory that this process may use, and the GPUs that torch
+        sees."""
         gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
         name = torch.cuda.get_device_name(0) if gpus else "CPU"
-        return cls(count or 1, gpus, name)
+        return cls(processors(), gpus, name, memory())
 
     @classmethod
     def of(cls, config: StudyConfig) -> Machine:
@@ -47,7 +52,7 @@ class Machine:
         if here.gpus or not (config.address and config.gpus_per_worker):
             return here
         asked = (config.parallel or 1) * config.workers_per_trial * config.gpus_per_worker
-        return cls(here.processors, math.ceil(asked), "GPUs of the cluster")
+        return cls(here.processors, math.ceil(asked), "GPUs of the cluster", here.memory)
 
     @property
     def preset(self) -> str:
@@ -98,6 +103,10 @@ def lay_out(config: StudyConfig, machine: Machine) -> Layout:
     else:
         cpus = config.cpus_per_worker or 1.0
         slots = max(1, int(machine.processors / cpus) // workers)
+    if not config.address:
+        # More trials than memory bears would be killed one after the other.
+        borne = (machine.memory - REST_MEMORY) / (TRIAL_MEMORY * workers)
+        slots = max(1, int(min(slots, borne)))
     if not config.address and workers * cpus > machine.processors:
         raise ValueError(
             f"a trial wants {workers} workers of {cpus:g} processors, but this machine has "
@@ -138,12 +147,12 @@ def label(precision: str, channels_last: bool) -> str:
 
 
 def measure(
-    config: StudyConfig, space: MethodSpace, data: TrialData, layout: Layout, memory: Path
+    config: StudyConfig, space: MethodSpace, data: TrialData, layout: Layout, kept: Path
 ) -> Speed:
     """Time real training steps of a method's defaults in each number format, and choose.
 
     The memory layout is always channels last. With `--precision auto`, bfloat16 is chosen where it
-    is clearly faster, and the choice is kept in the file `memory`: a later study of the same kind
+    is clearly faster, and the choice is written to the file `kept`: a later study of the same kind
     on this machine makes the same one, however busy the machine is then. A self-tuning method is
     timed in float32 alone, and runs in it.
     """
@@ -179,18 +188,25 @@ def measure(
     gain = seconds[label("float32", True)] / seconds[label("bfloat16", True)]
     found: Precision = "bfloat16" if gain >= CLEARLY_FASTER else "float32"
     key = f"{space.method} {data.size[0]}x{data.size[1]} {device.type} {layout.cpus:g}"
-    return Speed(seconds, _remembered(memory, key, found), True)
+    return Speed(seconds, _remembered(kept, key, found), True)
 
 
-def _remembered(memory: Path, key: str, found: Precision) -> Precision:
-    """The choice made for `key` before, else `found`, which is kept."""
-    known: dict[str, Precision] = json.loads(memory.read_text()) if memory.is_file() else {}
-    if key not in known:
-        memory.parent.mkdir(parents=True, exist_ok=True)
-        temporary = memory.with_suffix(f".{os.getpid()}.tmp")
-        temporary.write_text(json.dumps({**known, key: found}, indent=2) + "\n")
-        temporary.replace(memory)
-    return known.get(key, found)
+def _remembered(kept: Path, key: str, found: Precision) -> Precision:
+    """The choice made for `key` before, else `found`, which is kept. A file that is damaged is
+    replaced: what it said can be measured again."""
+    try:
+        known = json.loads(kept.read_bytes())
+    except (OSError, ValueError):
+        known = {}
+    choice: Precision | None = known.get(key) if isinstance(known, dict) else None
+    if choice in ("float32", "bfloat16"):
+        return choice
+    known = known if isinstance(known, dict) else {}
+    kept.parent.mkdir(parents=True, exist_ok=True)
+    temporary = kept.with_suffix(f".{os.getpid()}.tmp")
+    temporary.write_text(json.dumps({**known, key: found}, indent=2) + "\n")
+    temporary.replace(kept)
+    return found
 
 
 def _step_seconds(fit: object) -> float:

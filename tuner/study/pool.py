@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from methods.criteria.contract import Criterion
-from tuner.study.files import CRITERION_PREFIX, TrialFiles
+from tuner.study.files import CRITERION_PREFIX, FilesLost, TrialFiles
 from tuner.study.judge import finite
 from tuner.study.ledger import Entry
 
@@ -95,10 +95,15 @@ def gather(
 
 
 def values_at(files: TrialFiles, setting: int) -> dict[str, float | None]:
-    """Every criterion of a trial under one of its scoring settings, by name."""
+    """Every criterion of a trial under one of its scoring settings, by name; none where its scores
+    are lost."""
+    try:
+        kept = files.scores()
+    except FilesLost:
+        return {}
     return {
         name.removeprefix(CRITERION_PREFIX): finite(float(values[setting]))
-        for name, values in files.scores().items()
+        for name, values in kept.items()
         if name.startswith(CRITERION_PREFIX)
     }
 
@@ -111,6 +116,6 @@ def _value(entry: Entry, name: str) -> float:
 def _own_scores(files: TrialFiles) -> Array | None:
     try:
         own = files.own_scores()
-    except FileNotFoundError:
+    except FilesLost:
         return None
     return own if np.isfinite(own).all() else None

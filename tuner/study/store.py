@@ -3,7 +3,8 @@ comes from memory.
 
 A study has one driver at a time (see `Lease`), so that nobody else writes. A store that asks the
 database what the running trials look like before every look at a study asks it a hundred times a
-trial. A new trial is written whole, in one transaction: there is none with half of a point.
+trial. A new trial is written whole, in one transaction, and so is the end of one: there is none
+with half of a point, or half ended.
 """
 
 from __future__ import annotations
@@ -11,12 +12,14 @@ from __future__ import annotations
 import contextlib
 import copy
 import json
-from collections.abc import Container, Iterator, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
 from optuna.distributions import BaseDistribution
-from optuna.storages import BaseStorage
+from optuna.storages import BaseStorage, RDBStorage
+from optuna.storages._rdb import models
+from optuna.storages._rdb.storage import _create_scoped_session
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
@@ -31,6 +34,7 @@ class DriverStore(BaseStorage):
         self._trials: dict[int, list[FrozenTrial]] = {}
         self._places: dict[int, tuple[int, int]] = {}
         self._drafting = False
+        self._marks: dict[str, Any] = {}
 
     @contextlib.contextmanager
     def draft(self) -> Iterator[None]:
@@ -77,10 +81,24 @@ class DriverStore(BaseStorage):
         trial.params = {**trial.params, param_name: value}
         trial.distributions = {**trial.distributions, param_name: distribution}
 
+    @contextlib.contextmanager
+    def closing(self, marks: Mapping[str, Any]) -> Iterator[None]:
+        """A trial that ends within gets these attributes with its end, in one transaction: nobody
+        sees it ended without them."""
+        self._marks = dict(marks)
+        try:
+            yield
+        finally:
+            self._marks = {}
+
     def set_trial_state_values(
         self, trial_id: int, state: TrialState, values: Sequence[float] | None = None
     ) -> bool:
-        done = self._behind.set_trial_state_values(trial_id, state, values)
+        if self._marks and state.is_finished():
+            _finish(self._behind, trial_id, state, values, self._marks)
+            done = True
+        else:
+            done = self._behind.set_trial_state_values(trial_id, state, values)
         # The database has its own clock, and may have been quicker.
         study, number = self._places[trial_id]
         self._trials[study][number] = self._behind.get_trial(trial_id)
@@ -168,6 +186,30 @@ class DriverStore(BaseStorage):
         study, number = self._places[trial_id]
         trial = self._trials[study][number] = copy.copy(self._trials[study][number])
         return trial
+
+
+def _finish(
+    storage: BaseStorage,
+    trial_id: int,
+    state: TrialState,
+    values: Sequence[float] | None,
+    marks: Mapping[str, Any],
+) -> None:
+    """End a trial with its values and attributes, or change nothing.
+
+    Optuna's own calls are a transaction each; these are the parts that they are made of.
+    """
+    assert isinstance(storage, RDBStorage)
+    with _create_scoped_session(storage.scoped_session) as session:
+        trial = models.TrialModel.find_or_raise_by_id(trial_id, session, for_update=True)
+        storage.check_trial_is_updatable(trial_id, trial.state)
+        for objective, value in enumerate(values or ()):
+            storage._set_trial_value_without_commit(session, trial, objective, value)
+        for key, mark in marks.items():
+            storage._set_trial_attr_without_commit(
+                session, models.TrialUserAttributeModel, trial_id, key, mark
+            )
+        trial.state, trial.datetime_complete = state, datetime.now()
 
 
 def _blank(number: int) -> FrozenTrial:

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -129,8 +130,9 @@ def _conduct(spec: TrialSpec, arrays: StudyArrays, runtime: Runtime) -> Iterator
         files.take_over()
     elif runtime.rank == 0:
         files.clear()
-    checkpoint = files.checkpoint() if spec.after_rung else None
-    known = [r for r in files.records() if r["rung"] <= (checkpoint or {}).get("rung", 0)]
+    checkpoint, known, loss = _kept(files, spec.after_rung)
+    if loss and runtime.rank == 0:
+        files.clear()
     spent = known[-1]["seconds"] if known else 0.0
     yield from (r for r in known if r["rung"] > spec.after_rung)
     data = arrays.trial_data().to(runtime.device)
@@ -162,6 +164,8 @@ def _conduct(spec: TrialSpec, arrays: StudyArrays, runtime: Runtime) -> Iterator
                 "device_seconds": spent * spec.device_rate,
             }
             state = {"rung": progress.rung, "method": progress.state()}
+            if loss:
+                record["warnings"] = [*record.get("warnings", ()), loss]
             files.keep(record, state, progress.detector.weights(), scores)
             spent += time.perf_counter() - now
         else:
@@ -170,6 +174,26 @@ def _conduct(spec: TrialSpec, arrays: StudyArrays, runtime: Runtime) -> Iterator
         if progress.rung > spec.after_rung:
             yield record
         mark = time.perf_counter()
+
+
+def _kept(files: TrialFiles, after_rung: int) -> tuple[dict[str, Any] | None, list[Record], str]:
+    """What an interrupted trial goes on from: its checkpoint, the records up to that, and what was
+    lost of them, in a sentence. Without a whole checkpoint it is trained again."""
+    if not after_rung:
+        return None, [], ""
+    checkpoint, records = files.checkpoint(), files.records()
+    if checkpoint is None and not records and not files.has_checkpoint:
+        # Lost with its machine, which the study has survived before.
+        return None, [], ""
+    if checkpoint is None:
+        state = "damaged" if files.has_checkpoint else "gone"
+        return None, [], f"its last checkpoint was {state}: it was trained again from the start"
+    known = [record for record in records if record["rung"] <= checkpoint["rung"]]
+    unreported = set(range(after_rung + 1, checkpoint["rung"] + 1))
+    if unreported - {record["rung"] for record in known}:
+        # The ledger has not been told of that rung, and nobody can tell it any more.
+        return None, [], "its records were damaged: it was trained again from the start"
+    return checkpoint, known, ""
 
 
 class Bench:

@@ -32,10 +32,11 @@ def run_in_process(config: dict[str, Any], box: dict[str, Any]) -> None:
 def run_in_workers(config: dict[str, Any], box: dict[str, Any]) -> None:
     """A function trainable: start a worker group and pass its reports on to Tune."""
     import ray.train
+    from ray import tune
     from ray.train.torch import TorchTrainer
     from ray.tune.integration.ray_train import TuneReportCallback
 
-    from tuner.study.group import GroupConfig
+    from tuner.study.group import GroupConfig, Noted
 
     # A group has several processes to start; given up and begun again, it would be no sooner there.
     os.environ.setdefault("RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S", "600")
@@ -55,7 +56,7 @@ def run_in_workers(config: dict[str, Any], box: dict[str, Any]) -> None:
         run_config=ray.train.RunConfig(
             name=f"trial-{config['number']:04d}-{os.getpid()}",
             storage_path=str(Path(box["storage"]) / "workers"),
-            callbacks=[TuneReportCallback()],
+            callbacks=[TuneReportCallback(), Noted(tune.get_context().get_trial_id())],
             failure_config=ray.train.FailureConfig(max_failures=0),
         ),
     ).fit()

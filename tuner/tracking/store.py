@@ -10,6 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tuner import sqlite
+from tuner.addresses import spare_loopback, with_driver, without_credentials
+
 LOCK_SECONDS = 120.0
 PROBE_SECONDS = 3.0
 
@@ -68,9 +71,21 @@ class CredentialsRefused(ValueError):
     """A store that answers, but not to this user."""
 
     def __init__(self, uri: str) -> None:
+        place = without_credentials(uri)
         super().__init__(
-            f"{uri} does not accept the credentials; set MLFLOW_TRACKING_USERNAME and "
+            f"{place} does not accept the credentials; set MLFLOW_TRACKING_USERNAME and "
             "MLFLOW_TRACKING_PASSWORD (or MLFLOW_TRACKING_TOKEN) of a user who may do this"
+        )
+
+
+class StoreDamaged(ValueError):
+    """A store whose file is no whole database."""
+
+    def __init__(self, path: Path | str, reason: str) -> None:
+        super().__init__(
+            f"the tracking store {path} is damaged ({reason}); restore it from a backup, or move "
+            "it away: what the ledger knows of a study is then written into a new one, which has "
+            "no registered models"
         )
 
 
@@ -88,6 +103,7 @@ def error_code(error: BaseException) -> str:
 
 def quiet_mlflow() -> Any:
     """Import mlflow (2.5 s the first time) with its chatter off, and return the module."""
+    spare_loopback()
     for name, value in _ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     import mlflow
@@ -105,6 +121,7 @@ def answers(uri: str) -> bool:
         return True
     import requests
 
+    spare_loopback()
     try:
         requests.get(f"{uri.rstrip('/')}/health", timeout=PROBE_SECONDS, allow_redirects=False)
     except requests.RequestException:
@@ -135,6 +152,10 @@ def sqlite_path(uri: str) -> Path | None:
 def make_client(uri: str) -> Any:
     """A client with explicit stores; the process's active run and global store stay untouched."""
     mlflow = quiet_mlflow()
+    path = sqlite_path(uri)
+    if path is not None and (wrong := sqlite.damage(path)):
+        raise StoreDamaged(path, wrong)
+    uri = with_driver(uri)
     return mlflow.MlflowClient(tracking_uri=uri, registry_uri=uri)
 
 

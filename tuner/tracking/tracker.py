@@ -9,14 +9,18 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Literal
 
+from tuner import sqlite
+from tuner.addresses import without_credentials
 from tuner.tracking.delivery import Delivery
 from tuner.tracking.outbox import NewRun, Outbox, joined, read_spool, write_spool
 from tuner.tracking.store import (
     CredentialsRefused,
     Store,
+    StoreDamaged,
     answers,
     credentials_refused,
     open_store,
+    sqlite_path,
 )
 from tuner.tracking.values import clean_metrics, clean_params, clean_tags
 
@@ -66,6 +70,7 @@ class Tracker:
         self.experiment = experiment
         self.last_error: str | None = None
         self._locked_out = False
+        self._damage: StoreDamaged | None = None
         self._spool = spool
         self._clock = clock
         self._delivery = Delivery(lambda: opener(uri, artifact_root, experiment))
@@ -77,6 +82,11 @@ class Tracker:
         self._next_try = 0.0
         if spool is not None:
             self._load_spool(spool)
+
+    @property
+    def place(self) -> str:
+        """Where it writes, as it may be told: without credentials."""
+        return without_credentials(self.uri)
 
     @property
     def pending(self) -> int:
@@ -102,8 +112,8 @@ class Tracker:
         """Start, or go on with, the parent run of the study `name`.
 
         A study that has a run already gets that one again, so that a resumed study stays one run.
-        Raises ValueError for a name with a quotation mark, which MLflow cannot search for, and
-        CredentialsRefused.
+        Raises ValueError for a name with a quotation mark, which MLflow cannot search for,
+        CredentialsRefused and StoreDamaged.
         """
         if not name or set(name) & set("'\"`\\\n"):
             raise ValueError(f"study name is {name!r}, but must be text without quotation marks")
@@ -113,7 +123,13 @@ class Tracker:
         self.flush()
         if self._locked_out:
             raise CredentialsRefused(self.uri)
+        self.check()
         return self._ids.get(handle, handle)
+
+    def check(self) -> None:
+        """Raises StoreDamaged where no waiting will bring the store back."""
+        if self._damage is not None:
+            raise self._damage
 
     def start_trial(
         self,
@@ -222,7 +238,7 @@ class Tracker:
     def wait(self, seconds: float) -> bool:
         """Try until all is written; False where something still waits after so many seconds."""
         end = self._clock() + seconds
-        while not self.flush(force=True) and self._clock() < end:
+        while not self.flush(force=True) and self._clock() < end and self._damage is None:
             time.sleep(FIRST_WAIT)
         return not self.pending
 
@@ -294,15 +310,19 @@ class Tracker:
         """Whether a store that was away is back; asked in short, because its client is patient and
         the study would stand still meanwhile."""
         if self._wait and not answers(self.uri):
-            self._put_off(ConnectionError(f"{self.uri} does not answer"))
+            self._put_off(ConnectionError(f"{self.place} does not answer"))
             return False
         return True
 
     def _put_off(self, error: Exception) -> None:
-        self.last_error = f"{type(error).__name__}: {error}".splitlines()[0][:300]
+        said = without_credentials(f"{type(error).__name__}: {error}")
+        self.last_error = said.splitlines()[0][:300]
         self._locked_out = credentials_refused(error)
-        if self._wait == 0.0:
-            _log.warning("tracking store %s is away, results wait: %s", self.uri, self.last_error)
+        self._damage = error if isinstance(error, StoreDamaged) else None
+        if self._damage is None and sqlite.damaged(error):
+            self._damage = StoreDamaged(sqlite_path(self.uri) or self.place, "as SQLite says")
+        if self._wait == 0.0 and self._damage is None:
+            _log.warning("tracking store %s is away, results wait: %s", self.place, self.last_error)
         self._wait = min(max(2 * self._wait, FIRST_WAIT), LONGEST_WAIT)
         self._next_try = self._clock() + self._wait
         self._delivery.forget()
