@@ -17,9 +17,9 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from tuner.addresses import sqlite_path
 from tuner.registry.register import model_name
 from tuner.registry.versions import CHAMPION, by_alias
-from tuner.tracking.store import sqlite_path
 
 Kind = Literal["promoted", "forced", "rolled back", "retired"]
 HISTORY_TAG = "tuner.history."

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any, TypeVar
 
 from filelock import FileLock
 
+from tuner.addresses import sqlite_path
 from tuner.study.causes import causes
 
 T = TypeVar("T")
@@ -96,10 +96,10 @@ def _first_use(url: str) -> Iterator[None]:
         finally:
             engine.dispose()
         return
-    if not url.startswith("sqlite:///"):
+    path = sqlite_path(url)
+    if path is None:
         yield
         return
-    path = Path(url.removeprefix("sqlite:///"))
     path.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(f"{path}.lock"):
         yield
