@@ -11,7 +11,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from methods.contract import Precision
-from tuner.request import check_durable, tracking_uri, warmed
+from tuner.request import as_begun, check_durable, tracking_uri, warmed
 from tuner.stopping import sigterm_as_interrupt
 from tuner.study.collector import Collector, depot_uri
 from tuner.study.conductor import Conductor, Observer, Terms
@@ -70,7 +70,7 @@ def launch(
         )
     if durable:
         check_durable(config, home)
-    config = warmed(config, home, resume=resume)
+    config = warmed(as_begun(config, home) if resume else config, home, resume=resume)
     return Job.prepare(config, home, voice or Silent()).run(resume=resume)
 
 
