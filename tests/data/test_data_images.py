@@ -86,8 +86,9 @@ def test_palette_and_alpha_become_colour() -> None:
         tiff16(DEEP, photometric="rgb", byteorder=">"),
         tiff16(DEEP, photometric="rgb", compression="zlib", predictor=True),
         tiff16(DEEP.transpose(2, 0, 1), photometric="rgb", planarconfig="separate"),
+        tiff16(DEEP.transpose(2, 0, 1), photometric="rgb", planarconfig="separate", byteorder=">"),
     ],
-    ids=["png", "png-alpha", "tiff", "tiff-big-endian", "tiff-deflate", "tiff-planes"],
+    ids=["png", "png-alpha", "tiff", "tiff-big", "tiff-deflate", "tiff-planes", "tiff-planes-big"],
 )
 def test_sixteen_bit_colour_keeps_every_bit(content: bytes) -> None:
     found = decode(content, None)
@@ -204,6 +205,16 @@ def test_transparent_parts_lie_on_black_whatever_colour_they_hide() -> None:
     assert np.array_equal(
         decode(encoded(Image.fromarray(hidden), "PNG"), None, 2).pixels[1], RGB[..., 1]
     )
+
+
+def test_an_image_that_is_transparent_all_over_has_no_alpha() -> None:
+    nowhere = np.zeros((12, 18, 1), np.uint8)
+    for content in (
+        encoded(Image.fromarray(np.concatenate([RGB, nowhere], -1)), "PNG"),
+        np.concatenate([RGB, nowhere], -1),
+    ):
+        found = decode(content, None)
+        assert np.array_equal(found.pixels, RGB.transpose(2, 0, 1)) and not found.clear
 
 
 def test_sixteen_bit_alpha_and_colours_that_are_multiplied_with_it() -> None:

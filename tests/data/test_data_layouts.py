@@ -233,6 +233,23 @@ def test_a_name_that_differs_by_its_case_alone_is_told(plain: Path) -> None:
     assert len(listing.train) == 5 and "Normal lies beside normal" in listing.warnings[0]
 
 
+def test_both_spellings_of_unlabelled_are_told(plain: Path) -> None:
+    save(plain / "unlabeled/a.png", pixels(60))
+    (said,) = open_source(str(plain)).listing("bolts").warnings
+    assert said == "unlabeled lies beside unlabelled and was left out"
+
+
+def test_a_file_url_is_a_folder_and_a_pipe_is_no_image(plain: Path, tmp_path: Path) -> None:
+    other = tmp_path / "line #3 50%41?ü"
+    plain.rename(other)
+    (other / "normal/n0.png").unlink()
+    os.mkfifo(other / "normal/n0.png")
+    listing = open_source(other.as_uri()).listing(other.name)
+    assert (len(listing.train), len(listing.test)) == (5, 4)
+    with pytest.raises(OSError, match="not a regular file"):
+        listing.train[0].read()
+
+
 def test_other_names_are_suggested(plain: Path, mvtec: Path) -> None:
     (plain / "normal").rename(plain / "OK")
     (plain / "unlabelled").rename(plain / "NG")

@@ -58,6 +58,7 @@ def test_every_form_of_the_same_image_gets_the_same_answer(toy, tmp_path):
         png(pixels),
         np.array([str(path)], dtype=object),
         pixels.astype(np.uint16) * 257,
+        pixels.astype(">u2") * 257,
         np.dstack([pixels, np.full((*SIZE, 1), 255, np.uint8)]),
         Image.fromarray(pixels),
         [Image.open(path)],
@@ -186,6 +187,7 @@ def test_weights_that_share_memory_or_have_gaps(tmp_path):
         (np.zeros((3, 48, 48), np.uint8), "channels first, or 3 grey images"),
         (np.zeros((2, 3, 48, 48), np.uint8), "channels come last"),
         (Image.new("F", (9, 9)), "Pillow's mode F"),
+        (None, "images are NoneType, but must be"),
     ],
 )
 def test_what_is_no_image_is_refused_by_name(toy, image, reason):

@@ -35,6 +35,7 @@ def check(
 ) -> None:
     """Say what was recognised in PATH, what is wrong with it (exit code 1 if a study could not
     start), and what a launch would warn of."""
+    from tuner.addresses import printable
     from tuner.cli.parsing import parse_size
     from tuner.data.checking import Asked, check
 
@@ -46,7 +47,7 @@ def check(
             typer.echo(json.dumps({"ok": False, "error": str(error)}))
         typer.echo(f"error: {error}", err=True)
         raise typer.Exit(1) from None
-    typer.echo(json.dumps(report.as_dict()) if as_json else _in_words(report))
+    typer.echo(json.dumps(report.as_dict()) if as_json else printable(_in_words(report)))
     if not report.ok:
         raise typer.Exit(1)
 

@@ -7,6 +7,7 @@ import io
 import struct
 import sys
 import threading
+import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -29,7 +30,7 @@ _BITS, _PHOTOMETRIC, _ORIENTATION, _PLANAR, _EXTRA = 258, 262, 274, 284, 338
 _MOST_BYTES = 3 << 30
 _LARGE = threading.Lock()
 # What Pillow lets out for broken files.
-_BROKEN = (SyntaxError, KeyError, EOFError, IndexError, TypeError, struct.error)
+_BROKEN = (SyntaxError, LookupError, ArithmeticError, EOFError, TypeError, struct.error, zlib.error)
 
 
 @dataclass(frozen=True)
@@ -206,6 +207,8 @@ class _Samples:
 
 def _decoded(samples: _Samples, native: Size, size: Size | None, clear: bool = False) -> Decoded:
     colour, alpha = samples.colour, samples.alpha
+    if alpha is not None and alpha.max() == 0:
+        alpha = None
     full = np.iinfo(colour.dtype).max
     peak, levels = 0, None
     clear = clear or (alpha is not None and bool(alpha.min() < full))
@@ -274,7 +277,9 @@ def _flat(image: Image.Image, recipe: int) -> tuple[Image.Image, bool]:
         return image.convert("RGB"), False
     alpha = image.getchannel("A")
     colour = image.convert("L" if image.mode == "LA" else "RGB")
-    if alpha.getextrema()[0] == 255:
+    least, most = alpha.getextrema()
+    # Some programs write 0 for alpha that they do not have.
+    if least == 255 or most == 0:
         return colour, False
     flat = Image.new(colour.mode, colour.size)
     flat.paste(colour, mask=alpha)
@@ -336,7 +341,7 @@ def _planes(content: bytes, tags: Any, recipe: int) -> _Samples:
     """16-bit samples that lie in the file as one picture a colour, which Pillow misreads."""
     import tifffile
 
-    planes = tifffile.imread(io.BytesIO(content), key=0).transpose(1, 2, 0)
+    planes = tifffile.imread(io.BytesIO(content), key=0).transpose(1, 2, 0).astype(np.uint16)
     if recipe < 3:
         return _Samples(np.asarray(planes[..., :3]))
     planes = _turned(planes, tags.get(_ORIENTATION, 1))

@@ -83,7 +83,9 @@ def parts(tree: Tree, layout: Layout, category: str, folder: str) -> Parts:
         normal = child(tree, folder, "normal") or f"{base}normal"
         batch = child(tree, folder, *UNLABELLED) or f"{base}{UNLABELLED[0]}"
         train, test = images_below(tree.files, normal), images_below(tree.files, batch)
-        odd = _left_out(tree, (normal, batch))
+        spelled = {child(tree, folder, name) for name in UNLABELLED} - {None, batch}
+        odd = tuple(f"{other} lies beside {batch} and was left out" for other in spelled)
+        odd += _left_out(tree, (normal, batch))
     else:
         all_train = child(tree, folder, "train") or f"{base}train"
         normal = child(tree, all_train, "good") or f"{all_train}/good"

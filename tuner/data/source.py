@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from tuner.addresses import demand_utf8, printable
+from tuner.addresses import demand_utf8, local_path, printable
 from tuner.data.errors import DataError
 from tuner.data.layouts import Layout, Recognised, parts, recognise
 from tuner.data.tree import Tree, open_folder
@@ -138,6 +138,8 @@ def open_tree(location: str, cache: Path | None = None) -> TreeSource:
         from tuner.data.s3 import open_bucket
 
         tree = open_bucket("s3://" + location[len("s3://") :], cache)
+    elif location.startswith("file:"):
+        tree = open_folder(str(local_path(location)))
     elif "://" in location:
         kind = location.partition("://")[0]
         raise DataError(

@@ -73,7 +73,11 @@ class FolderTree:
     closed: tuple[str, ...] = ()
 
     def read(self, path: str) -> bytes:
-        return (self.root / path).read_bytes()
+        file = self.root / path
+        # To read a pipe would be to wait for ever.
+        if file.exists() and not file.is_file() and not file.is_dir():
+            raise OSError("not a regular file")
+        return file.read_bytes()
 
 
 def open_folder(location: str) -> FolderTree:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path, PurePosixPath
 
+from tuner.addresses import local_path
 from tuner.data.errors import DataError
 from tuner.data.tree import Tree, is_image, open_folder, visible
 
@@ -39,6 +40,8 @@ def find(places: Sequence[str]) -> list[Found]:
 def _in(place: str) -> list[Found]:
     if place.lower().startswith(_S3):
         return _bucket(_S3 + place[len(_S3) :])
+    if place.startswith("file:"):
+        place = str(local_path(place))
     path = Path(place).expanduser()
     if path.is_dir():
         return _below(open_folder(place), str(path))

@@ -36,7 +36,13 @@ def listed(images: Images) -> list[Any]:
     if isinstance(images, np.ndarray) and images.dtype != object:
         entries = _split(images)
     else:
-        entries = list(images)
+        try:
+            entries = list(images)
+        except TypeError:
+            raise ValueError(
+                f"images are {type(images).__name__}, but must be arrays, paths, bytes, images of "
+                "Pillow, or a list of them"
+            ) from None
     if not entries:
         raise ValueError("there is no image; give at least one")
     return entries
@@ -122,6 +128,7 @@ def _samples(image: NDArray[Any]) -> NDArray[Any]:
                 "the full scale, or give uint8"
             )
         return np.rint(image * 255.0).astype(np.uint8)
+    image = image.astype(image.dtype.newbyteorder("="), copy=False)
     if image.dtype not in (np.uint8, np.uint16):
         raise ValueError(f"is {image.dtype}, but must be uint8, uint16, or floats from 0 to 1")
     return np.ascontiguousarray(image)

@@ -77,7 +77,7 @@ class Home:
     @classmethod
     def at(cls, path: str | Path) -> Home:
         """Raises ValueError for a path that no database's address can hold."""
-        found = Path(path).absolute()
+        found = Path(path).expanduser().absolute()
         demand_utf8("the home (TUNER_HOME)", str(found))
         return cls(found)
 
