@@ -35,8 +35,8 @@ class Hyperparameter:
     else, and `prefixes` how further ones may begin (as in `file:PATH`). `symbol` is the letter that
     the paper uses and `source` says where the default comes from. The tier is `training` where
     another value means training again, `scoring` where it only changes what is done with a trained
-    network's output. Where one of the conditions in `unless` holds, it means nothing: nothing that is
-    trained or scored depends on it.
+    network's output. Where one of the conditions in `unless` holds, it means nothing: nothing that
+    is trained or scored depends on it.
     """
 
     name: str

@@ -116,7 +116,7 @@ def test_a_ledger_that_is_gone_is_not_begun_anew(home: Home, damage: Callable[[P
     for go_on in (lambda: resume("whole", home), lambda: launch(asked(home), home, resume=True)):
         with pytest.raises(ValueError, match=r"restore it from a backup.* had 4 trials"):
             go_on()
-    with pytest.raises(LookupError, match="ledger.db is"):
+    with pytest.raises(LookupError, match=r"ledger\.db is"):
         study_status("whole", home)
     assert file.exists() == there and (not there or not file.stat().st_size)
 

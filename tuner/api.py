@@ -144,7 +144,7 @@ def load(
     tracking_uri: str | None = None,
     device: str = "auto",
 ) -> PackagedDetector:
-    """A packaged model, ready to judge images: arrays, file paths or bytes, of any size.
+    """A packaged model, ready to judge images: arrays, file paths, bytes or Pillow's, of any size.
 
     `model` is `CATEGORY@champion`, `CATEGORY@challenger`, `CATEGORY/3`, a study's name, or the
     folder of a package. `device` is `cpu`, `cuda`, or `auto`. Loading runs no code of the model.
@@ -163,7 +163,7 @@ def load(
 
 def predict(
     model: str | PackagedDetector,
-    images: str | Sequence[str],
+    images: Place | Sequence[Place],
     *,
     home: Place | None = None,
     tracking_uri: str | None = None,
@@ -184,7 +184,7 @@ def predict(
 
     if isinstance(model, str):
         model = load(model, home=home, tracking_uri=tracking_uri, device=device)
-    places = [images] if isinstance(images, str) else list(images)
+    places = [str(place) for place in ([images] if isinstance(images, str | Path) else images)]
     return judge_all(model, find(places), batch=batch, clock=clock)
 
 
@@ -263,7 +263,7 @@ def home_at(home: Place | None) -> Home:
     """Where state lies."""
     from tuner.study.home import Home
 
-    return Home.here() if home is None else Home(Path(home).absolute())
+    return Home.here() if home is None else Home.at(home)
 
 
 def registry_at(home: Home, tracking_uri: str | None) -> str:

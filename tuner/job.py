@@ -13,7 +13,7 @@ from filelock import FileLock, Timeout
 from methods.contract import Precision
 from tuner.mending import mend
 from tuner.registry import RegistryError
-from tuner.request import check_durable, tracking_uri, warmed
+from tuner.request import as_begun, check_durable, tracking_uri, warmed
 from tuner.stopping import sigterm_as_interrupt
 from tuner.study.collector import Collector, depot_uri
 from tuner.study.conductor import Conductor, Observer, Terms
@@ -76,7 +76,7 @@ def launch(
     if durable:
         check_durable(config, home)
     _refuse_anew(config, home)
-    config = warmed(config, home, resume=resume)
+    config = warmed(as_begun(config, home) if resume else config, home, resume=resume)
     return Job.prepare(config, home, voice or Silent()).run(resume=resume)
 
 

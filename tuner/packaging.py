@@ -143,5 +143,7 @@ def _save(
         fingerprint=bench.prepared.fingerprint,
         versions=versions(),
         ceiling=bench.prepared.ceiling,
+        floor=bench.prepared.floor,
+        recipe=bench.config.recipe,
         members=members,
     )

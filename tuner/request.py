@@ -70,8 +70,15 @@ def pick_category(data: str, category: str | None) -> str:
 
 def study_name(category: str) -> str:
     """A name that sorts by time."""
-    plain = re.sub(r"[^A-Za-z0-9]+", "-", category).strip("-") or "study"
+    plain = re.sub(r"[^A-Za-z0-9]+", "-", category)[:60].strip("-") or "study"
     return f"{plain}-{time.strftime('%Y%m%d-%H%M%S')}"
+
+
+def as_begun(config: StudyConfig, home: Home) -> StudyConfig:
+    """The same, with what a study of that name, if there is one, keeps from its beginning."""
+    with contextlib.suppress(ValueError):
+        return config.changed(recipe=read_config(config.name, home).recipe)
+    return config
 
 
 def warmed(config: StudyConfig, home: Home, *, resume: bool = False) -> StudyConfig:

@@ -4,6 +4,7 @@ import pytest
 
 from tuner.cli.parsing import parse_pins, parse_size
 from tuner.request import study_name
+from tuner.study.config import StudyConfig
 
 
 def test_sizes() -> None:
@@ -31,3 +32,9 @@ def test_pins_keep_their_types() -> None:
 
 def test_a_made_up_name_is_a_valid_one() -> None:
     assert study_name("metal nut/2").startswith("metal-nut-2-")
+    long = StudyConfig(name=study_name("2024-05-17 Line 3 " * 20), category="x")
+    assert len(long.name) <= 80 and long.name.startswith("2024-05-17-Line-3-")
+    with pytest.raises(
+        ValueError, match=r"begins with a letter or digit.*give another one by --name"
+    ):
+        StudyConfig(name="my lid", category="x")

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -10,7 +11,8 @@ from typer.testing import CliRunner
 
 from tests.data.conftest import pixels, save
 from tuner.cli.data import app
-from tuner.data import DataError, check
+from tuner.data import DataError, prepare
+from tuner.data.checking import Asked, check
 from tuner.data.tree import FolderTree
 
 
@@ -103,3 +105,30 @@ def test_importing_costs_nothing() -> None:
         [sys.executable, "-c", preparing], capture_output=True, text=True, check=True
     )
     assert done.stdout.strip() == "[]"
+
+
+def test_a_check_says_what_a_launch_would_warn_of_and_more(plain: Path, tmp_path: Path) -> None:
+    for index in range(3):
+        save(plain / f"normal/grey{index}.png", pixels(900 + index)[..., 0])
+    shutil.copy(plain / "normal/n0.png", plain / "unlabelled/copy.png")
+    shutil.copy(plain / "normal/n1.png", plain / "normal/again.png")
+    launched = prepare(str(plain), "bolts", (16, 64), tmp_path / "c").warnings
+    (found,) = check(str(plain), asked=Asked((16, 64))).categories
+    assert set(launched) < set(found.warnings) and len(launched) == 4
+    (few,) = set(found.warnings) - set(launched)
+    assert "the 2 of them that are kept from training support a false-positive rate of 0.33" in few
+    assert few.endswith("not 0.05; 93 normal images would")
+    assert found.depth.startswith("14 of 8 bit (samples 0 to 255)") or "14 of 8 bit" in found.depth
+    other = check(str(plain), asked=Asked(held_out=0.5, false_positive_rate=0.2)).categories[0]
+    assert not any("false-positive" in said for said in other.warnings)
+
+
+def test_a_batch_without_good_images_is_told_by_the_check_alone(
+    mvtec: Path, tmp_path: Path
+) -> None:
+    (mvtec / "nut/test/good").rename(mvtec / "nut/test/ok")
+    (found,) = check(str(mvtec)).categories
+    assert any("did you mean good by ok? Rename it" in said for said in found.warnings)
+    assert prepare(str(mvtec), "nut", (16, 16), tmp_path / "c").warnings == ()
+    found_by_command = CliRunner().invoke(app, ["check", str(mvtec), "--size", "16x32"])
+    assert found_by_command.exit_code == 0 and "13 of 8 bit" in found_by_command.stdout

@@ -10,10 +10,12 @@ import pytest
 import tifffile
 from PIL import Image
 
+import tuner.data.images
 from tuner.data.errors import DataError
-from tuner.data.images import checked_size, content_hash, decode, resize
+from tuner.data.images import checked_size, content_hash, decode, open_picture, resize
 
 RGB = np.random.default_rng(0).integers(0, 256, (12, 18, 3), dtype=np.uint8)
+OPAQUE = np.full((13, 17, 1), 65535, np.uint16)
 DEEP = np.random.default_rng(1).integers(0, 65536, (13, 17, 3)).astype(np.uint16)
 
 
@@ -70,21 +72,23 @@ def test_palette_and_alpha_become_colour() -> None:
     palette = Image.fromarray(RGB).quantize(16)
     found = decode(encoded(palette, "PNG"), None).pixels
     assert np.array_equal(found, np.asarray(palette.convert("RGB")).transpose(2, 0, 1))
-    see_through = Image.fromarray(np.dstack([RGB, RGB[..., :1]]))
-    assert np.array_equal(decode(encoded(see_through, "PNG"), None).pixels, RGB.transpose(2, 0, 1))
+    opaque = Image.fromarray(np.dstack([RGB, np.full((12, 18), 255, np.uint8)]))
+    found = decode(encoded(opaque, "PNG"), None)
+    assert np.array_equal(found.pixels, RGB.transpose(2, 0, 1)) and not found.clear
 
 
 @pytest.mark.parametrize(
     "content",
     [
         png16(DEEP, 2),
-        png16(np.concatenate([DEEP, DEEP[..., :1]], -1), 6),
+        png16(np.concatenate([DEEP, OPAQUE], -1), 6),
         tiff16(DEEP, photometric="rgb"),
         tiff16(DEEP, photometric="rgb", byteorder=">"),
         tiff16(DEEP, photometric="rgb", compression="zlib", predictor=True),
         tiff16(DEEP.transpose(2, 0, 1), photometric="rgb", planarconfig="separate"),
+        tiff16(DEEP.transpose(2, 0, 1), photometric="rgb", planarconfig="separate", byteorder=">"),
     ],
-    ids=["png", "png-alpha", "tiff", "tiff-big-endian", "tiff-deflate", "tiff-planes"],
+    ids=["png", "png-alpha", "tiff", "tiff-big", "tiff-deflate", "tiff-planes", "tiff-planes-big"],
 )
 def test_sixteen_bit_colour_keeps_every_bit(content: bytes) -> None:
     found = decode(content, None)
@@ -95,7 +99,11 @@ def test_sixteen_bit_colour_keeps_every_bit(content: bytes) -> None:
 
 @pytest.mark.parametrize(
     "content",
-    [png16(DEEP[..., :1], 0), png16(DEEP[..., :2], 4), tiff16(DEEP[..., 0])],
+    [
+        png16(DEEP[..., :1], 0),
+        png16(np.concatenate([DEEP[..., :1], OPAQUE], -1), 4),
+        tiff16(DEEP[..., 0]),
+    ],
     ids=["png", "png-alpha", "tiff"],
 )
 def test_sixteen_bit_grey_keeps_every_bit(content: bytes) -> None:
@@ -152,3 +160,157 @@ def test_hashes_tell_contents_apart() -> None:
 def test_sizes_out_of_bounds_are_refused(size: tuple[int, int]) -> None:
     with pytest.raises(DataError, match=f"{size[0]}x{size[1]}.*16 to 4096.*--size"):
         checked_size(size)
+
+
+def test_no_other_program_and_no_other_format_is_tried(monkeypatch: pytest.MonkeyPatch) -> None:
+    from PIL import EpsImagePlugin
+
+    def started(*arguments: object, **options: object) -> None:
+        raise AssertionError("Ghostscript was started")
+
+    monkeypatch.setattr(EpsImagePlugin, "Ghostscript", started)
+    page = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\nshowpage\n"
+    for content in (
+        page,
+        encoded(Image.fromarray(RGB), "GIF"),
+        encoded(Image.fromarray(RGB), "PPM"),
+    ):
+        with pytest.raises(OSError, match="its content is not PNG, JPEG, BMP or TIFF"):
+            decode(content, (16, 16))
+        with pytest.raises(OSError, match="not a readable"), open_picture(content):
+            pass
+
+
+CLEAR = np.zeros((12, 18), np.uint8)
+CLEAR[:, 9:] = 255
+CLEAR[0, 17] = 128
+
+
+def test_transparent_parts_lie_on_black_whatever_colour_they_hide() -> None:
+    hidden = np.dstack([RGB, CLEAR])
+    wanted = RGB * (CLEAR > 0)[..., None]
+    wanted[0, 17] = np.rint(RGB[0, 17] * (128 / 255))
+    for content in (encoded(Image.fromarray(hidden), "PNG"), hidden):
+        found = decode(content, None)
+        assert (
+            found.clear and np.abs(found.pixels.transpose(1, 2, 0).astype(int) - wanted).max() <= 1
+        )
+    grey = Image.merge("LA", [Image.fromarray(RGB[..., 0]), Image.fromarray(CLEAR)])
+    assert (decode(encoded(grey, "PNG"), None).pixels[:, :, :9] == 0).all()
+    keyed = Image.fromarray(RGB)
+    keyed_content = encoded(keyed, "PNG", transparency=tuple(int(v) for v in RGB[5, 5]))
+    found = decode(keyed_content, None)
+    assert found.clear and (found.pixels[:, 5, 5] == 0).all()
+    # Studies and packages of earlier versions go on without alpha.
+    assert np.array_equal(
+        decode(encoded(Image.fromarray(hidden), "PNG"), None, 2).pixels[1], RGB[..., 1]
+    )
+
+
+def test_an_image_that_is_transparent_all_over_has_no_alpha() -> None:
+    nowhere = np.zeros((12, 18, 1), np.uint8)
+    for content in (
+        encoded(Image.fromarray(np.concatenate([RGB, nowhere], -1)), "PNG"),
+        np.concatenate([RGB, nowhere], -1),
+    ):
+        found = decode(content, None)
+        assert np.array_equal(found.pixels, RGB.transpose(2, 0, 1)) and not found.clear
+
+
+def test_sixteen_bit_alpha_and_colours_that_are_multiplied_with_it() -> None:
+    alpha = np.full((13, 17, 1), 65535, np.uint16)
+    alpha[:, :8] = 0
+    both = np.concatenate([DEEP, alpha], -1)
+    wanted = (DEEP * (alpha > 0)).transpose(2, 0, 1)
+    tiff = tiff16(both, photometric="rgb", extrasamples=["unassalpha"])
+    multiplied = tiff16(
+        np.concatenate([DEEP * (alpha > 0), alpha], -1),
+        photometric="rgb",
+        extrasamples=["assocalpha"],
+    )
+    planes = tiff16(
+        both.transpose(2, 0, 1), photometric="rgb", planarconfig="separate",
+        extrasamples=["unassalpha"],
+    )  # fmt: skip
+    for content in (png16(both, 6), tiff, multiplied, planes):
+        found = decode(content, None)
+        assert np.array_equal(found.pixels, wanted)
+        # Levels are of what can be seen.
+        assert found.low > 0
+    half = np.full((13, 17, 1), 32768, np.uint16)
+    found = decode(tiff16(np.concatenate([DEEP // 2, half], -1), photometric="rgb",
+                          extrasamples=["assocalpha"]), None)  # fmt: skip
+    assert np.array_equal(found.pixels, (DEEP // 2).transpose(2, 0, 1))
+
+
+def test_sixteen_bits_with_white_as_zero_are_turned_round() -> None:
+    grey = DEEP[..., 0]
+    content = tiff16(65535 - grey, photometric="miniswhite")
+    assert np.array_equal(decode(content, None).pixels[0], grey)
+    assert np.array_equal(decode(content, None, 2).pixels[0], 65535 - grey)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_separate_planes_are_turned_upright(orientation: int) -> None:
+    together = Image.fromarray(RGB)
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    wanted = decode(encoded(together, "TIFF", exif=exif), None).pixels
+    planes = RGB.transpose(2, 0, 1).astype(np.uint16) * 257
+    content = tiff16(
+        planes,
+        photometric="rgb",
+        planarconfig="separate",
+        extratags=[(274, 3, 1, orientation, True)],
+    )
+    assert np.array_equal(decode(content, None).pixels // 257, wanted)
+
+
+def test_a_file_of_several_pages_is_refused_and_a_thumbnail_is_no_page() -> None:
+    pages = [Image.fromarray(RGB), Image.fromarray(255 - RGB)]
+    content = encoded(pages[0], "TIFF", save_all=True, append_images=pages[1:])
+    with pytest.raises(ValueError, match="has 2 pages; save each"):
+        decode(content, None)
+    assert np.array_equal(decode(content, None, 2).pixels, RGB.transpose(2, 0, 1))
+    file = io.BytesIO()
+    with tifffile.TiffWriter(file) as writer:
+        writer.write(RGB, photometric="rgb")
+        writer.write(RGB[::2, ::2], photometric="rgb", subfiletype=1)
+    assert np.array_equal(decode(file.getvalue(), None).pixels, RGB.transpose(2, 0, 1))
+
+
+def test_what_kind_of_samples_cannot_be_taken_is_said() -> None:
+    with pytest.raises(ValueError, match="floating-point samples; save it with 8 or 16 bits"):
+        decode(tiff16(DEEP[..., 0].astype(np.float32) / 65535), None)
+    with pytest.raises(ValueError, match="from -5 to 9; save it with 8 or 16 bits"):
+        decode(tiff16(np.array([[-5, 9]] * 2, np.int32)), None)
+
+
+def test_single_pixels_do_not_make_the_levels_of_an_image() -> None:
+    samples = np.full((64, 64), 900, np.uint16)
+    samples[::2] = 1000
+    samples[3, 3], samples[9, 9] = 65535, 0
+    found = decode(png16(samples[..., None], 0), (16, 16))
+    assert (found.peak, found.low, found.high) == (65535, 900, 1000)
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "BMP", "TIFF"])
+def test_very_large_images_are_read(
+    kind: str, monkeypatch: pytest.MonkeyPatch, recwarn: pytest.WarningsRecorder
+) -> None:
+    scan = np.repeat(np.linspace(10, 240, 600).astype(np.uint8)[None], 90, axis=0)
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    content = encoded(Image.fromarray(scan), kind)
+    turned = encoded(Image.fromarray(scan), "JPEG", exif=exif)
+    wanted = resize(scan, (16, 64)).astype(int)
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 20_000)
+    found = decode(content, (16, 64))
+    assert found.native == (90, 600) and np.abs(found.pixels[0] - wanted).max() < 4
+    assert decode(turned, (64, 16)).native == (600, 90)
+    assert Image.MAX_IMAGE_PIXELS == 20_000 and not recwarn.list
+    monkeypatch.setattr(tuner.data.images, "_MOST_BYTES", 10_000)
+    with pytest.raises(
+        ValueError, match="million pixels, more than can be decoded at once; cut it"
+    ):
+        decode(content, (16, 64))

@@ -11,8 +11,8 @@ from PIL import Image
 import tuner.data
 from tests.data.conftest import box_mask, pixels, save
 from tuner.data import DataError, prepare
-from tuner.data.images import content_hash
-from tuner.data.labels import Labels, load_labels, resize_mask
+from tuner.data.images import content_hash, open_picture
+from tuner.data.labels import Labels, load_labels, mask_of, resize_mask
 
 
 def labels_of(location: Path, category: str, size: tuple[int, int] | None) -> Labels:
@@ -107,13 +107,81 @@ def test_data_that_changed_since_the_study_are_told(mvtec: Path) -> None:
         load_labels(str(mvtec), "nut", prepared.size, prepared.test_hashes)
 
 
-def test_palette_masks_count_by_index(mvtec: Path) -> None:
-    mask = Image.fromarray((box_mask(10) > 0).astype(np.uint8))
-    mask.putpalette([255, 255, 255, 0, 0, 0])
-    mask.save(mvtec / "nut/ground_truth/bent/000_mask.png")
+TRUTH = np.hypot(*(np.mgrid[:64, :64] - np.array([[[30]], [[36]]]))) < 12
+WHITE = np.full((64, 64), 255, np.uint8)
+
+
+def picture(mask: np.ndarray, mode: str | None = None) -> Image.Image:
+    image = Image.fromarray(mask)
+    return image if mode is None else image.convert(mode)
+
+
+def palette(mask: np.ndarray, *colours: int) -> Image.Image:
+    image = Image.fromarray(mask.astype(np.uint8))
+    image.putpalette(list(colours))
+    return image
+
+
+def soft() -> Image.Image:
+    """An edge over several levels, the middle one on the edge of the truth."""
+    distance = np.hypot(*(np.mgrid[:64, :64] - np.array([[[30]], [[36]]])))
+    return picture(np.clip(127.5 + 80 * (12 - distance), 0, 255).astype(np.uint8))
+
+
+GREY = picture(TRUTH * WHITE)
+HALVES = np.arange(64)[:, None] < 30
+FORMS = {
+    "levels-0-1": ("PNG", picture(TRUTH.astype(np.uint8))),
+    "one-bit": ("PNG", picture(TRUTH * WHITE, "1")),
+    "sixteen-bit": ("PNG", picture((TRUTH * 65535).astype(np.uint16))),
+    "floats": ("TIFF", picture(TRUTH.astype(np.float32))),
+    "bmp": ("BMP", GREY),
+    "jpeg": ("JPEG", GREY),
+    "soft-edges": ("PNG", soft()),
+    "blue": ("PNG", picture(np.dstack([WHITE * 0, WHITE * 0, TRUTH * WHITE]))),
+    "opaque": ("PNG", picture(np.dstack([TRUTH * WHITE] * 3 + [WHITE]))),
+    "in-alpha": ("PNG", picture(np.dstack([WHITE] * 3 + [TRUTH * WHITE]))),
+    "in-alpha-of-grey": ("PNG", Image.merge("LA", [picture(WHITE), GREY])),
+    "red-on-nothing": ("PNG", picture(np.dstack([WHITE, *[WHITE * 0] * 2, TRUTH * WHITE]))),
+    "palette-white-first": ("PNG", palette(~TRUTH, 255, 255, 255, 0, 0, 0)),
+    "palette-coloured": ("PNG", palette(TRUTH, 0, 0, 0, 128, 0, 0)),
+    "palette-by-number": ("PNG", palette(TRUTH, 9, 8, 7, 200, 0, 0)),
+    "numbers": ("PNG", picture((TRUTH * (1 + HALVES)).astype(np.uint8))),
+    "high-numbers": ("PNG", picture((TRUTH * np.where(HALVES, 40, 255)).astype(np.uint8))),
+    "above-zero": ("PNG", picture((TRUTH + 1).astype(np.uint8))),
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_a_mask_says_the_same_in_any_form(form: str, tmp_path: Path) -> None:
+    kind, image = FORMS[form]
+    image.save(tmp_path / "mask", kind)
+    with open_picture((tmp_path / "mask").read_bytes()) as opened:
+        found = mask_of(opened)
+    # A block of eight pixels of a JPEG may ring at the edge.
+    assert (found != TRUTH).sum() <= (4 if kind == "JPEG" else 0)
+
+
+def test_masks_that_look_inverted_are_told(mvtec: Path) -> None:
+    assert labels_of(mvtec, "nut", None).warnings == ()
+    save(mvtec / "nut/ground_truth/bent/000_mask.png", 255 - box_mask(10))
+    (said,) = labels_of(mvtec, "nut", None).warnings
+    assert said.startswith("1 of 3 masks cover more than half") and "inverted" in said
+
+
+def test_names_in_another_case_and_a_batch_without_good_images(mvtec: Path) -> None:
+    nut = mvtec / "nut"
+    (nut / "test/good").rename(nut / "test/Good")
+    (nut / "ground_truth").rename(nut / "Ground_Truth")
+    (nut / "test").rename(nut / "Test")
     found = labels_of(mvtec, "nut", None)
-    at = place(mvtec, "nut", mvtec / "nut/test/bent/000.png")
-    assert found.masks is not None and np.array_equal(found.masks[at], box_mask(10) > 0)
+    assert (found.anomalous.sum(), found.missing_masks, found.warnings) == (4, 1, ())
+    (nut / "Test/Good").rename(nut / "Test/ok")
+    found = labels_of(mvtec, "nut", None)
+    assert found.anomalous.all()
+    (said,) = found.warnings
+    assert "counts every image of it as defective (bent, ok, scratch)" in said
+    assert "did you mean good by ok?" in said
 
 
 def test_only_the_label_module_reaches_for_truth() -> None:

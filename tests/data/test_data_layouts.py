@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+import tuner.data.tree
 from tests.data.conftest import pixels, save, write_csv
 from tuner.data import DataError, open_source
 
@@ -155,3 +156,130 @@ def test_visa_without_a_sound_split_file(visa: Path) -> None:
     assert "cannot be read as UTF-8" in refused(visa, "candle")
     (visa / "split_csv/1cls.csv").rename(visa / "split_csv/2cls_fewshot.csv")
     assert "put that file of the data set back" in refused(visa, "candle")
+
+
+def test_two_links_to_one_folder_are_two_folders(plain: Path, tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        (tmp_path / f"cats/{name}/train").mkdir(parents=True)
+        (tmp_path / f"cats/{name}/train/good").symlink_to(plain / "normal")
+        (tmp_path / f"cats/{name}/test").symlink_to(plain)
+    assert [counts(tmp_path / "cats", name) for name in ("a", "b")] == [(5, 9), (5, 9)]
+
+
+def test_folders_of_any_depth_count_and_loops_end(plain: Path) -> None:
+    deep = plain / "normal/2024/05/17/line3/shift2/cam1/lot9/tray"
+    save(deep / "far.png", pixels(70))
+    (deep / "up").symlink_to(plain)
+    (deep / "out").symlink_to(plain.parent)
+    (deep / "here").symlink_to(deep)
+    assert counts(plain, "bolts") == (6, 4)
+
+
+def test_links_between_many_folders_are_refused(
+    plain: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tuner.data.tree, "_MOST_LINKED", 50)
+    farm = plain / "normal/farm"
+    for index in range(6):
+        (farm / str(index)).mkdir(parents=True)
+    for index in range(6):
+        for other in range(6):
+            (farm / f"{index}/to{other}").symlink_to(farm / str(other))
+    assert "lead to the same folders more than 50 times" in refused(plain, "bolts")
+
+
+@pytest.mark.parametrize(
+    "name", ["@eaDir", ".Trash", "__MACOSX", "lost+found", "#recycle", "$RECYCLE.BIN", "@Recycle"]
+)
+def test_what_systems_leave_among_images_is_no_image(plain: Path, name: str) -> None:
+    save(plain / f"normal/{name}/n0.png/SYNOPHOTO_THUMB_XL.png", pixels(80))
+    save(plain / f"{name}/normal/n0.png", pixels(81))
+    (plain / "normal/Thumbs.db").write_bytes(b"x")
+    listing = open_source(str(plain)).listing("bolts")
+    assert (len(listing.train), listing.warnings) == (5, ())
+
+
+def test_a_folder_that_may_not_be_looked_into_is_told(
+    plain: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save(plain / "normal/shut/n9.png", pixels(90))
+    scan = os.scandir
+
+    def guarded(path: str) -> object:
+        if str(path).endswith("shut"):
+            raise PermissionError(13, "Permission denied")
+        return scan(path)
+
+    monkeypatch.setattr(os, "scandir", guarded)
+    (said,) = open_source(str(plain)).listing("bolts").warnings
+    assert said.startswith("1 folders may not be looked into") and "normal/shut" in said
+
+
+def test_names_of_folders_may_have_any_case(plain: Path, mvtec: Path) -> None:
+    (plain / "normal").rename(plain / "Normal")
+    (plain / "unlabelled").rename(plain / "UNLABELED")
+    assert counts(plain, "bolts") == (5, 4)
+    nut = mvtec / "nut"
+    (nut / "train/good").rename(nut / "train/Good")
+    (nut / "train").rename(nut / "Train")
+    (nut / "test").rename(nut / "Test")
+    assert counts(mvtec, "nut") == (6, 7)
+    assert open_source(str(mvtec)).listing("nut").warnings == ()
+
+
+def test_a_name_that_differs_by_its_case_alone_is_told(plain: Path) -> None:
+    save(plain / "Normal/n0.png", pixels(60))
+    listing = open_source(str(plain)).listing("bolts")
+    assert len(listing.train) == 5 and "Normal lies beside normal" in listing.warnings[0]
+
+
+def test_both_spellings_of_unlabelled_are_told(plain: Path) -> None:
+    save(plain / "unlabeled/a.png", pixels(60))
+    (said,) = open_source(str(plain)).listing("bolts").warnings
+    assert said == "unlabeled lies beside unlabelled and was left out"
+
+
+def test_a_file_url_is_a_folder_and_a_pipe_is_no_image(plain: Path, tmp_path: Path) -> None:
+    other = tmp_path / "line #3 50%41?ü"
+    plain.rename(other)
+    (other / "normal/n0.png").unlink()
+    os.mkfifo(other / "normal/n0.png")
+    listing = open_source(other.as_uri()).listing(other.name)
+    assert (len(listing.train), len(listing.test)) == (5, 4)
+    with pytest.raises(OSError, match="not a regular file"):
+        listing.train[0].read()
+
+
+def test_other_names_are_suggested(plain: Path, mvtec: Path) -> None:
+    (plain / "normal").rename(plain / "OK")
+    (plain / "unlabelled").rename(plain / "NG")
+    said = refused(plain, "bolts")
+    assert "Did you mean normal by OK?" in said and "those of NG among them" in said
+    (plain / "OK").rename(plain / "Normals")
+    assert "Did you mean normal by Normals?" in refused(plain, "bolts")
+    (mvtec / "nut/train/good").rename(mvtec / "nut/train/ok")
+    assert "did you mean good by ok?" in refused(mvtec)
+
+
+def test_paths_in_a_table_may_be_written_for_another_system(visa: Path) -> None:
+    lines = (visa / "split_csv/1cls.csv").read_text().splitlines()
+    head, rows = lines[0], [line.split(",") for line in lines[1:]]
+    for row in rows:
+        row[1] = row[1].upper()
+        row[3] = ".\\" + row[3].replace("/", "\\").replace(".png", ".PNG")
+    write_csv(visa / "split_csv/1cls.csv", [head.split(","), *rows])
+    assert counts(visa, "candle") == (5, 4)
+    write_csv(visa / "split_csv/1cls.csv", [head.split(","), ["candle", "train", "", "x/y.png"]])
+    said = refused(visa, "candle")
+    assert "none of the 1 that split_csv/1cls.csv names is there (the first is x/y.png)" in said
+
+
+def test_names_that_are_not_utf8(plain: Path) -> None:
+    folder = os.fsencode(plain)
+    os.rename(folder + b"/unlabelled/u0.png", folder + b"/unlabelled/Pr\xfcf.png")
+    os.rename(folder + b"/normal/n0.png", folder + b"/normal/n\xfc.png")
+    listing = open_source(str(plain)).listing("bolts")
+    assert len(listing.test) == 4 and [len(item.read()) > 0 for item in listing.test] == [True] * 4
+    assert listing.train[-1].name == "normal/n\\udcfc.png"
+    os.rename(folder, folder + b"\xfc")
+    assert "has bytes that are not UTF-8; rename it" in refused(os.fsdecode(folder + b"\xfc"))

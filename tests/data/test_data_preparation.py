@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import shutil
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -234,7 +235,9 @@ def test_unreadable_test_images_are_never_named(mvtec: Path, tmp_path: Path) -> 
     (mvtec / "nut/test/scratch/000.png").write_bytes(b"")
     found = made(mvtec, "nut", tmp_path)
     assert len(found.test) == 16
-    assert found.warnings == ("1 of 17 test images cannot be read and were left out",)
+    (said,) = found.warnings
+    assert said.startswith("1 of 17 test images cannot be read (1: not a readable image: its")
+    assert said.endswith("and were left out") and "000" not in said and "scratch" not in said
 
 
 def test_many_unreadable_images_are_an_error(plain: Path, tmp_path: Path) -> None:
@@ -291,3 +294,89 @@ def test_repeated_normals_count_once_and_shared_images_are_told(
     assert len(found.train) == 5 and len(found.test) == 5
     assert found.warnings[0].startswith("1 of 6 training images repeat another one")
     assert found.warnings[1].startswith("1 images are in the test batch and among the normal")
+
+
+def deep_set(root: Path, make: Callable[[int], np.ndarray]) -> Path:
+    for folder, start in (("normal", 0), ("unlabelled", 50)):
+        (root / folder).mkdir(parents=True)
+        for index in range(6):
+            Image.fromarray(make(start + index)).save(root / folder / f"{index}.png")
+    return root
+
+
+def noise(low: int, high: int) -> Callable[[int], np.ndarray]:
+    def made(seed: int) -> np.ndarray:
+        samples = np.random.default_rng(seed).integers(low, high + 1, (40, 40)).astype(np.uint16)
+        # A hot pixel and a dead one, in every image.
+        samples[3, 5], samples[7, 7] = 65535, 0
+        return samples
+
+    return made
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "scale", "said"),
+    [
+        (200, 1000, (0, 1023), "10-bit images"),
+        (200, 4000, (0, 4095), "12-bit images"),
+        (900, 15000, (0, 16383), "14-bit images"),
+        (3000, 60000, (0, 65535), ""),
+        (51200, 52200, (50950, 52450), "is spread over the 256 levels"),
+        (1000, 1019, (996, 1023), "20 levels are few"),
+    ],
+)
+def test_one_scale_for_all_sixteen_bit_images_whatever_single_pixels_hold(
+    low: int, high: int, scale: tuple[int, int], said: str, tmp_path: Path
+) -> None:
+    root = deep_set(tmp_path / "bolts", noise(low, high))
+    found = prepare(str(root), "bolts", None, tmp_path / "c")
+    assert (found.floor, found.ceiling) == pytest.approx(scale, abs=4)
+    levels = len(np.unique(found.train))
+    assert levels > (15 if high - low < 100 else 150)
+    assert said in "".join(found.warnings) and bool(said) == bool(found.warnings)
+
+
+def test_a_study_of_an_earlier_version_keeps_its_pixels(tmp_path: Path) -> None:
+    root = deep_set(tmp_path / "bolts", noise(51200, 52200))
+    before = prepare(str(root), "bolts", None, tmp_path / "c", recipe=2)
+    assert (before.floor, before.ceiling) == (0, 65535) and before.warnings == ()
+    assert set(before.train[:, 0, 0, 0]) <= {199, 200, 201, 202, 203}
+    plain = deep_set(tmp_path / "plain/bolts", pixels)
+    old, new = (
+        prepare(str(plain), "bolts", SIZE, tmp_path / "c", recipe=recipe) for recipe in (2, 3)
+    )
+    assert same_images(old, new) and old.path != new.path
+
+
+def test_what_is_odd_about_the_pixels_is_told(tmp_path: Path) -> None:
+    def mixed(seed: int) -> np.ndarray:
+        if seed % 50 == 0:
+            return pixels(seed)[..., 0]
+        alpha = np.full((20, 24, 1), 255, np.uint8)
+        alpha[:5] = 0 if seed % 50 == 1 else 255
+        return np.concatenate([pixels(seed), alpha], -1)
+
+    root = deep_set(tmp_path / "bolts", mixed)
+    clear, grey = prepare(str(root), "bolts", SIZE, tmp_path / "c").warnings
+    assert clear == "2 images have transparent parts, which are taken as black"
+    assert "2 of 12 images are grey and the others colour (1 of the normal, 1 of the" in grey
+    alike = deep_set(
+        tmp_path / "alike/bolts",
+        lambda seed: (
+            np.full((20, 24), 90 + seed // 50, np.uint8)
+            + np.eye(20, 24, seed % 50).astype(np.uint8)
+        ),
+    )
+    (said,) = prepare(str(alike), "bolts", SIZE, tmp_path / "c").warnings
+    assert said.startswith("the images use 2 of 256 levels") or "3 of 256 levels" in said
+
+
+def test_what_is_lost_of_another_shape_is_told(plain: Path, tmp_path: Path) -> None:
+    for path in plain.rglob("*.png"):
+        save(path, pixels(len(path.name) + ord(path.stem[-1]), 40, 400))
+    (said,) = prepare(str(plain), "bolts", (64, 64), tmp_path / "c").warnings[:1]
+    assert "9 of 40 x 400" in said and "0.625 rows and 6.25 columns" in said
+    assert "distorted 10 times" in said and "--size 16x160 keeps their shape" in said
+    assert not [
+        w for w in prepare(str(plain), "bolts", (16, 160), tmp_path / "c").warnings if "shape" in w
+    ]

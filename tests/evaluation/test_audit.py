@@ -23,6 +23,7 @@ def labels_of(masks: np.ndarray | None, anomalous, known=None, defects=None):
         masks=masks,
         mask_known=known,
         missing_masks=int((~known & anomalous).sum()),
+        warnings=(),
     )
 
 

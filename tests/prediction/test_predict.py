@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
+import os
 import weakref
 from pathlib import Path
 
@@ -112,6 +114,53 @@ def test_the_command_writes_a_table_and_overlays(model, line, tmp_path, kind):
     with Image.open(out / rows[-1]["overlay"]) as overlay:
         assert min(overlay.size) >= 256 and overlay.width / overlay.height == SIZE[1] / SIZE[0]
     assert not list(out.glob("*.part"))
+
+
+def test_odd_names_cost_nobody_the_table(model, tmp_path):
+    root = tmp_path / "line"
+    root.mkdir()
+    names = [b"Pr\xfcf.png", b"a" * 245 + b".png", "ü".encode() * 120 + b".png", b"q'\"\n.png"]
+    for index, name in enumerate(names):
+        with open(os.fsencode(root) + b"/" + name, "wb") as file:
+            file.write(png(pictures(1, seed=index)[0]))
+    for kind in ("csv", "jsonl"):
+        out = tmp_path / kind
+        done = CliRunner().invoke(
+            app, ["predict", str(model), str(root), "--out", str(out), "--format", kind]
+        )
+        assert done.exit_code == 0, done.output
+        text = (out / f"predictions.{kind}").read_bytes().decode()
+        rows = (
+            list(csv.DictReader(io.StringIO(text, newline="")))
+            if kind == "csv"
+            else [json.loads(row) for row in text.splitlines()]
+        )
+        assert len(rows) == 4 and all((out / row["overlay"]).is_file() for row in rows)
+        assert sum("\udcfc" in row["image"] or "\\udcfc" in row["image"] for row in rows) == 1
+
+
+def test_overlays_of_an_earlier_run_give_way(model, line, tmp_path):
+    out = tmp_path / "out"
+
+    def drawn(*arguments: str) -> list[str]:
+        CliRunner().invoke(app, ["predict", str(model), *arguments, "--out", str(out)])
+        return sorted(path.name for path in (out / "overlays").iterdir())
+
+    assert len(drawn(str(line))) == 8
+    (out / "overlays" / "mine.png").write_bytes(b"x")
+    assert drawn(str(line / "late" / "7.png")) == ["000000-7.png", "mine.png"]
+    assert drawn(str(line), "--batch", "0") == ["000000-7.png", "mine.png"]
+    assert drawn(str(line), "--no-overlays") == ["mine.png"]
+    assert sorted(path.name for path in out.iterdir()) == ["overlays", "predictions.csv"]
+
+
+def test_patterns_leave_out_what_systems_left_and_do_not_go_round(line):
+    thumb = line / "early" / "@eaDir" / "0.png"
+    thumb.mkdir(parents=True)
+    (thumb / "SYNOPHOTO_THUMB_XL.png").write_bytes(png(pictures(1)[0]))
+    (line / "late" / "again").symlink_to(line)
+    assert len(find([str(line / "**" / "*.png")])) == 9 and len(find([str(line)])) == 9
+    assert len(find([str(line / "early" / "@eaDir" / "*" / "*.png")])) == 1
 
 
 def test_a_stream_that_fails_leaves_no_table(model, line, tmp_path):

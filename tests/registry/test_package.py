@@ -58,7 +58,10 @@ def test_every_form_of_the_same_image_gets_the_same_answer(toy, tmp_path):
         png(pixels),
         np.array([str(path)], dtype=object),
         pixels.astype(np.uint16) * 257,
-        np.dstack([pixels, pixels[..., :1]]),
+        pixels.astype(">u2") * 257,
+        np.dstack([pixels, np.full((*SIZE, 1), 255, np.uint8)]),
+        Image.fromarray(pixels),
+        [Image.open(path)],
     ]
     expected = packaged.predict(pixels)
     for form in forms:
@@ -94,6 +97,47 @@ def test_twelve_bit_samples_have_the_full_scale_of_the_study(tmp_path):
     deep = np.rint(pixels * (4095 / 255)).astype(np.uint16)
     expected = load_package(tmp_path / "plain").predict(pixels)["score"]
     assert load_package(tmp_path / "deep").predict(deep)["score"] == expected
+
+
+def test_samples_that_do_not_begin_at_zero(tmp_path):
+    write_toy(tmp_path / "deep", ceiling=52400, floor=51200)
+    write_toy(tmp_path / "plain")
+    pixels = pictures(1)[0]
+    deep = np.rint(51200 + pixels * (1200 / 255)).astype(np.uint16)
+    expected = load_package(tmp_path / "plain").predict(pixels)["score"]
+    assert load_package(tmp_path / "deep").predict(deep)["score"] == expected
+    assert json.loads((tmp_path / "deep" / PACKAGE_FILE).read_text())["format"] == 3
+
+
+def test_packages_of_earlier_versions_judge_as_they_did(toy):
+    folder, _ = toy
+    content = json.loads((folder / PACKAGE_FILE).read_text())
+    pixels = pictures(1)[0]
+    clear = np.dstack([pixels, np.arange(40)[None].repeat(24, 0).astype(np.uint8)])
+    new = load_package(folder).predict(png(clear))["score"]
+    for added in ("floor", "recipe"):
+        del content[added]
+    (folder / PACKAGE_FILE).write_text(json.dumps(content))
+    old = load_package(folder)
+    assert old.predict(png(clear))["score"] == old.predict(pixels)["score"] != new
+
+
+def test_transparent_parts_of_any_form_are_black(toy):
+    pixels = pictures(1)[0]
+    clear = np.dstack([pixels, np.tile(np.arange(40) > 20, (24, 1)).astype(np.uint8) * 255])
+    packaged = load_package(toy[0])
+    expected = packaged.predict(pixels * (clear[..., 3:] > 0))["score"]
+    for form in (clear, png(clear), Image.fromarray(clear)):
+        assert packaged.predict(form)["score"] == expected
+
+
+def test_pillow_images_of_sixteen_bits(tmp_path):
+    write_toy(tmp_path, ceiling=4095)
+    deep = np.random.default_rng(0).integers(0, 4096, SIZE).astype(np.uint16)
+    packaged = load_package(tmp_path)
+    expected = packaged.predict(deep)["score"]
+    assert packaged.predict(Image.fromarray(deep))["score"] == expected
+    assert packaged.predict([Image.fromarray(deep.astype(np.int32))])["score"] == expected
 
 
 def test_a_detector_without_maps(tmp_path):
@@ -140,6 +184,10 @@ def test_weights_that_share_memory_or_have_gaps(tmp_path):
         ("/nowhere/a.png", "/nowhere/a.png"),
         ([np.zeros((4, 4, 3), np.uint8), 3], "image 1: is int"),
         ([], "no image"),
+        (np.zeros((3, 48, 48), np.uint8), "channels first, or 3 grey images"),
+        (np.zeros((2, 3, 48, 48), np.uint8), "channels come last"),
+        (Image.new("F", (9, 9)), "Pillow's mode F"),
+        (None, "images are NoneType, but must be"),
     ],
 )
 def test_what_is_no_image_is_refused_by_name(toy, image, reason):

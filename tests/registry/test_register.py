@@ -16,8 +16,12 @@ from methods.contract import unit
 from methods.filtering_autoencoder.detector import FilteringDetector
 from methods.networks.unet import UNet
 from tests.registry.conftest import write_toy
+from tuner.addresses import local_path
 from tuner.registry import PackageError, RegistryError, load_package, register_winner, save_package
+from tuner.registry.locate import locate
 from tuner.registry.register import model_name
+from tuner.registry.versions import all_versions, by_alias, speaking_to
+from tuner.study.home import Home
 from tuner.tracking import Tracker, default_artifacts, default_uri
 from tuner.tracking.store import make_client
 
@@ -216,10 +220,58 @@ def test_a_registry_that_is_away(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("category", "name"), [("tile", "tile"), ("a/b:c@d", "a-b-c-d"), ("", "model")]
+    ("category", "name"),
+    [
+        ("tile", "tile"),
+        ("a/b:c@d", "a-b-c-d"),
+        ("", "model"),
+        ("o'ring", "o'ring"),
+        ('M8 3/8"', 'M8 3-8"'),
+        ("""a'b"c""", "a'b-c"),
+        ("a\\b\nc", "a-b-c"),
+    ],
 )
 def test_names_of_models(category, name):
     assert model_name(category) == name
+
+
+@pytest.mark.parametrize("category", ["o'ring", '3"', "a;b--c", "50% ü", "x" * 249])
+def test_a_category_of_any_name_gets_its_alias(store, tmp_path, category):
+    write_toy(tmp_path)
+    made = register_winner(store[1], run_of(store, 20), tmp_path, category, {})
+    with speaking_to(store[1].uri) as client:
+        found = by_alias(client, category, "challenger")
+        assert found is not None and found.number == made.version
+        assert [version.number for version in all_versions(client, category)] == [made.version]
+
+
+@pytest.mark.parametrize(
+    "name", ["home-with space", "home-ü", "home-line #3", "home-50%41", "a?b{c}"]
+)
+def test_a_home_of_any_name_keeps_its_models_and_so_it_does_when_moved(tmp_path, name):
+    write_toy(tmp_path / "toy")
+    home, moved = tmp_path / name, tmp_path / "elsewhere" / name
+    home.mkdir()
+    tracker = Tracker(default_uri(home), default_artifacts(home))
+    run = tracker.start_trial(tracker.start_study("s", {}, {}), 0, {}, {})
+    register_winner(tracker, run, tmp_path / "toy", "tile", {})
+    assert load_package(locate("tile/1", Home(home), default_uri(home)).folder)
+    tracker.close()
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted((name, "toy"))
+    moved.parent.mkdir()
+    home.rename(moved)
+    found = locate("tile@challenger", Home(moved), default_uri(moved))
+    assert found.folder.is_relative_to(moved) and load_package(found.folder)
+    # What is begun after the move lies in the new home, too, and so does what the store had.
+    tracker = Tracker(default_uri(moved), default_artifacts(moved))
+    (moved / "note.txt").write_text("x")
+    tracker.log_artifacts(run, moved / "studies", "none")
+    tracker.start_study("s2", {}, {})
+    assert tracker.close() == 0 and not home.exists()
+    client = make_client(default_uri(moved))
+    source = client.get_model_version("tile", "1").source
+    assert source.startswith(default_artifacts(moved)) and local_path(source).is_dir()
+    assert client.get_run(run).info.artifact_uri.startswith(default_artifacts(moved))
 
 
 def test_the_packaged_toy_survives_registration(store, tmp_path):

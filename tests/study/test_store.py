@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,11 @@ import pytest
 
 from search_spaces.loader import Choice
 from tests.study.toys import make_conductor, make_ledger, play
+from tuner.addresses import sqlite_path
+from tuner.request import as_begun
+from tuner.study.config import StudyConfig
+from tuner.study.home import Home
+from tuner.study.lease import Lease
 from tuner.study.ledger import Ledger, open_storage
 from tuner.study.space import MethodSpace
 from tuner.study.trial import TrialSpec
@@ -55,3 +62,35 @@ def test_a_trial_that_cannot_be_drawn_leaves_nothing(tmp_path: Path) -> None:
         broken.ask(3)
     here, there = trials(tmp_path, broken)
     assert here == there and len(here) == 2
+
+
+@pytest.mark.parametrize(
+    "name", ["home-with space", "home-ü", "line #3", "50%41", "a?b", "{x}", "[1]'\";@:&=+~", "a\\b"]
+)
+def test_a_ledger_lies_in_its_home_whatever_that_is_called(tmp_path: Path, name: str) -> None:
+    home = Home.at(tmp_path / name)
+    with Lease(home.ledger_url, "toy-study"):
+        make_ledger(tmp_path, url=home.ledger_url)
+    assert sorted(path.name for path in home.path.iterdir()) == ["ledger.db", "ledger.db.lock"]
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+    assert sqlite_path(home.ledger_url) == home.path / "ledger.db"
+
+
+def test_a_home_that_is_not_utf8_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"\\udcfc has bytes that are not UTF-8; rename it"):
+        Home.at(os.fsdecode(os.fsencode(tmp_path) + b"/h\xfc"))
+
+
+def test_what_an_earlier_version_asked_for_is_read_as_it_was(tmp_path: Path) -> None:
+    config = StudyConfig(name="s", category="c")
+    config.write(tmp_path / "new.json")
+    assert StudyConfig.read(tmp_path / "new.json") == config
+    content = json.loads((tmp_path / "new.json").read_text())
+    del content["recipe"]
+    (tmp_path / "old.json").write_text(json.dumps(content))
+    assert StudyConfig.read(tmp_path / "old.json").recipe == 2
+    home = Home.at(tmp_path / "home")
+    home.study("s").path.mkdir(parents=True)
+    (tmp_path / "old.json").rename(home.study("s").config)
+    assert as_begun(config, home).recipe == 2
+    assert as_begun(config.changed(name="other"), home) == config.changed(name="other")

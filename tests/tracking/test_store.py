@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from tuner.addresses import sqlite_path
 from tuner.tracking import Tracker, default_artifacts, default_uri
-from tuner.tracking.store import artifacts_of, make_client, sqlite_path
+from tuner.tracking.store import artifacts_of, make_client
 
 STARTER = """
 import sys

@@ -22,20 +22,32 @@ def data() -> None:
 def check(
     path: Annotated[str, typer.Argument(help="demo, a folder, or s3://bucket/prefix")],
     category: Annotated[str | None, typer.Option(help="only this one; all by default")] = None,
+    size: Annotated[
+        str | None, typer.Option(help="of a launch: 96 or 96x128 (height x width)")
+    ] = None,
+    held_out: Annotated[
+        float, typer.Option(help="of a launch: share of the normals kept from training")
+    ] = 0.2,
+    false_positive_rate: Annotated[
+        float, typer.Option(help="of a launch: share of normal images that may be flagged")
+    ] = 0.05,
     as_json: Annotated[bool, typer.Option("--json", help="print one JSON object")] = False,
 ) -> None:
-    """Say what was recognised in PATH and what is wrong with it (exit code 1 if a study could
-    not start)."""
-    from tuner.data import DataError, check
+    """Say what was recognised in PATH, what is wrong with it (exit code 1 if a study could not
+    start), and what a launch would warn of."""
+    from tuner.addresses import printable
+    from tuner.cli.parsing import parse_size
+    from tuner.data.checking import Asked, check
 
     try:
-        report = check(path, category)
-    except DataError as error:
+        asked = Asked(parse_size(size), held_out, false_positive_rate)
+        report = check(path, category, asked=asked)
+    except ValueError as error:
         if as_json:
             typer.echo(json.dumps({"ok": False, "error": str(error)}))
         typer.echo(f"error: {error}", err=True)
         raise typer.Exit(1) from None
-    typer.echo(json.dumps(report.as_dict()) if as_json else _in_words(report))
+    typer.echo(json.dumps(report.as_dict()) if as_json else printable(_in_words(report)))
     if not report.ok:
         raise typer.Exit(1)
 
@@ -60,6 +72,7 @@ def _category_in_words(category: CategoryReport) -> list[str]:
     line = f"  {category.category}: {category.train} normal, {category.test} unlabelled{masks}"
     return [
         line + (f"; {sizes}" if sizes else ""),
+        *([f"    {category.depth}"] if category.depth else []),
         *(f"    error: {problem}" for problem in category.problems),
         *(f"    warning: {warning}" for warning in category.warnings),
     ]

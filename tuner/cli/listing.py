@@ -169,8 +169,9 @@ def _studies() -> list[dict[str, Any]]:
 
 
 def _categories(data: str) -> list[dict[str, Any]]:
+    from tuner.addresses import printable
     from tuner.data import open_source
 
     source = open_source(data)
     kind = "demo data, made by a program" if source.demo else source.layout
-    return [{"category": name, "data": kind} for name in source.categories()]
+    return [{"category": printable(name), "data": kind} for name in source.categories()]

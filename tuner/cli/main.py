@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import sys
+import warnings
 
 import typer
 
@@ -74,6 +75,8 @@ def main() -> None:
     spare_loopback()
     # What is imported stays: looking through it for garbage costs a sixth of a short command.
     gc.set_threshold(50_000)
+    # What Pillow has to say of a file is no line of its source; what matters is said of the image.
+    warnings.filterwarnings("ignore", module=r"PIL\.")
     if sys.argv[1:] and sys.argv[1] in BRIEF:
         be_brief()
     try:

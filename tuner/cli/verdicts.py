@@ -98,6 +98,7 @@ def audit_block(audit: Mapping[str, Any], *, demo: bool) -> RenderableType:
     if counts["masks_missing"]:
         missing = f"{counts['masks_missing']} of {counts['anomalous']} anomalous images lack a mask"
         parts.append(Text(f"{missing}; pixel figures leave them out", style="yellow"))
+    parts += [Text(said, style="yellow") for said in audit.get("warnings", ())]
     head = Text(f"audit, with labels opened after the search{note}", style="magenta")
     return _block(head, *parts)
 

@@ -32,7 +32,12 @@ _HOMES = {
     "split": "splitting",
 }
 
+RECIPE = 3
+"""How files become pixels; kept by studies and packages, which go on as they began. 2 leaves alpha
+out, takes the first of several pages, and scales 16-bit samples by the largest of all."""
+
 __all__ = [
+    "RECIPE",
     "CategoryReport",
     "CheckReport",
     "DataError",

@@ -2,25 +2,40 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from typing import Any
 
 from tuner.data import survey
 from tuner.data.errors import DataError
-from tuner.data.images import checked_size
-from tuner.data.layouts import Layout, masks
-from tuner.data.preparation import said_of
+from tuner.data.images import SMALLEST, Size, checked_size
+from tuner.data.layouts import Layout, masks, no_good_folder, test_folders
+from tuner.data.preparation import aspect_warnings, content_warnings, said_of, size_warnings
 from tuner.data.source import Listing, Source, TreeSource, demand, open_source
-from tuner.data.splitting import FEWEST_NORMALS
+from tuner.data.splitting import FEWEST_NORMALS, held_out
 from tuner.limits import processors
+
+USUAL_SIZE = (64, 64)
+"""What a launch resizes to where it is not told otherwise (256 x 256 on a GPU)."""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What a launch would be asked for, as far as the data must suit it."""
+
+    size: Size | None = None
+    held_out: float = 0.2
+    false_positive_rate: float = 0.05
 
 
 @dataclass(frozen=True)
 class CategoryReport:
     """One category: counts, the sizes of its images as `HxW`, and what to mend.
 
-    `masks` counts ground-truth files by name; none is opened. `problems` keep a study from
-    starting, `warnings` do not.
+    `depth` says how many images have 8 and 16 bits a sample, and which samples they use. `masks`
+    counts ground-truth files by name; none is opened. `problems` keep a study from starting,
+    `warnings` do not.
     """
 
     category: str
@@ -28,6 +43,7 @@ class CategoryReport:
     test: int = 0
     masks: int = 0
     sizes: dict[str, int] = field(default_factory=dict)
+    depth: str = ""
     problems: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
 
@@ -51,22 +67,30 @@ class CheckReport:
         return {"ok": self.ok, **asdict(self)}
 
 
-def check(location: str, category: str | None = None, jobs: int | None = None) -> CheckReport:
+def check(
+    location: str,
+    category: str | None = None,
+    jobs: int | None = None,
+    asked: Asked | None = None,
+) -> CheckReport:
     """Read every image of one category, or of all, and say what was found.
 
-    Raises DataError where nothing can be recognised or the category does not exist; what is wrong
-    within a category is in its report.
+    It says what a launch with the same `asked` would warn of, and more. Raises DataError where
+    nothing can be recognised or the category does not exist; what is wrong within a category is in
+    its report.
     """
     source = open_source(location)
     known = source.categories()
     if category is not None:
         demand(category, known, source.location)
     wanted = known if category is None else [category]
-    reports = tuple(_category(source, name, jobs or processors()) for name in wanted)
+    asked = asked or Asked()
+    checked_size(asked.size)
+    reports = tuple(_category(source, name, jobs or processors(), asked) for name in wanted)
     return CheckReport(source.location, source.layout, source.demo, reports, said_of(source))
 
 
-def _category(source: Source, category: str, jobs: int) -> CategoryReport:
+def _category(source: Source, category: str, jobs: int, asked: Asked) -> CategoryReport:
     found = _masks(source, category)
     try:
         listing = source.listing(category)
@@ -82,19 +106,22 @@ def _category(source: Source, category: str, jobs: int) -> CategoryReport:
         problems.append(
             f"{train} normal images, but at least {FEWEST_NORMALS} are needed; add more"
         )
-    sizes = _images(listing, jobs, problems, warnings)
-    return CategoryReport(category, train, test, found, sizes, tuple(problems), tuple(warnings))
+    if isinstance(source, TreeSource) and source.layout == "mvtec":
+        mixed_up = no_good_folder(test_folders(source.tree, source.folder(category)))
+        warnings += [mixed_up] if mixed_up else []
+    sizes, used = _images(listing, jobs, asked, problems, warnings)
+    return CategoryReport(
+        category, train, test, found, sizes, used, tuple(problems), tuple(warnings)
+    )
 
 
 def _images(
-    listing: Listing, jobs: int, problems: list[str], warnings: list[str]
-) -> dict[str, int]:
-    def look(items: tuple[Any, ...]) -> list[survey.Read]:
-        return list(
-            survey.in_parallel(lambda item: survey.read(item, None, keep=False), items, jobs)
-        )
-
-    train, test = look(listing.train), look(listing.test)
+    listing: Listing, jobs: int, asked: Asked, problems: list[str], warnings: list[str]
+) -> tuple[dict[str, int], str]:
+    look = partial(survey.read, size=asked.size or USUAL_SIZE, keep=False)
+    train, test = (
+        list(survey.in_parallel(look, items, jobs)) for items in (listing.train, listing.test)
+    )
     for what, images in (("training", train), ("test", test)):
         try:
             warnings += survey.unreadable(what, images)
@@ -102,21 +129,42 @@ def _images(
             problems.append(str(error))
     both = [image for image in (*train, *test) if image.decoded]
     counted = survey.sizes(both)
-    if len(counted) > 1:
-        warnings.append(
-            f"the images have {len(counted)} sizes ({survey.in_words(counted)}, height x width): "
-            "say to which one to resize with --size"
-        )
+    if asked.size is not None:
+        warnings += size_warnings(both, asked.size)
     else:
-        try:
-            for native in counted:
-                checked_size(native)
-        except DataError as error:
-            warnings.append(str(error))
+        if len(counted) > 1:
+            warnings.append(
+                f"the images have {len(counted)} sizes ({survey.in_words(counted)}, height x "
+                "width): say to which one to resize with --size"
+            )
+        warnings += aspect_warnings(counted, USUAL_SIZE)
+    small = sum(count for native, count in counted.items() if min(native) < SMALLEST)
+    if small:
+        warnings.append(f"{small} images have less than {SMALLEST} pixels a side, and are enlarged")
     scale = survey.depth(both)
-    if scale.warning:
-        warnings.append(scale.warning)
-    return {f"{height}x{width}": count for (height, width), count in counted.most_common()}
+    warnings += content_warnings(train, test, scale)
+    normals = len({image.hash for image in train if image.decoded})
+    if normals >= FEWEST_NORMALS:
+        warnings += _few(normals, asked)
+    sizes = {f"{height}x{width}": count for (height, width), count in counted.most_common()}
+    return sizes, survey.depth_in_words(both, scale)
+
+
+def _few(normals: int, asked: Asked) -> list[str]:
+    """A warning where the normals that would be held out cannot support the false-positive rate."""
+    rate = asked.false_positive_rate
+    kept = held_out(normals, asked.held_out)
+    if (kept + 1) * rate >= 1 - 1e-12:
+        return []
+    enough = next(
+        count
+        for count in itertools.count(normals)
+        if (held_out(count, asked.held_out) + 1) * rate >= 1 - 1e-12
+    )
+    return [
+        f"{normals} normal images are few: the {kept} of them that are kept from training support "
+        f"a false-positive rate of {1 / (kept + 1):.2g}, not {rate:g}; {enough} normal images would"
+    ]
 
 
 def _masks(source: Source, category: str) -> int:

@@ -6,21 +6,29 @@ of their content, so that nothing that was prepared for a study has to know wher
 
 from __future__ import annotations
 
-import io
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from tuner.data import survey, visa
 from tuner.data.errors import DataError
-from tuner.data.images import Size, content_hash
+from tuner.data.images import Size, content_hash, open_picture
+from tuner.data.layouts import GOOD, child, finder, no_good_folder, parts, test_folders
 from tuner.data.layouts import masks as listed_masks
-from tuner.data.layouts import parts
 from tuner.data.source import DEMO, TreeSource, demand, open_tree
+from tuner.data.tree import Tree
 from tuner.limits import processors
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+_MOST_OF_IT = 0.5
+# A mask of numbers, not of grey, has flat areas of its low levels; soft edges have none.
+_NUMBERS, _FLAT_SHARE = 16, 0.3
 
 
 @dataclass(frozen=True)
@@ -30,7 +38,7 @@ class Labels:
     `anomalous` bool `[M]`; `defects` their names, empty for good images; `masks` bool
     `[M, H, W]`, True where defective, or None where the data hold no mask at all; `mask_known`
     bool `[M]`, False for a defective image whose mask is missing (its mask is all False and means
-    nothing); `missing_masks` counts those.
+    nothing); `missing_masks` counts those. `warnings` say what is odd about folders and masks.
     """
 
     anomalous: np.ndarray = field(repr=False)
@@ -38,6 +46,7 @@ class Labels:
     masks: np.ndarray | None = field(repr=False)
     mask_known: np.ndarray = field(repr=False)
     missing_masks: int
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -59,9 +68,17 @@ def load_labels(
     `size` is the (H, W) of the prepared images, to which masks are brought. Raises DataError
     where an image of the study is no longer in the data.
     """
-    truths = _demo(category) if location == DEMO else _files(open_tree(location, cache), category)
-    if truths is None:
-        return None
+    warnings: list[str] = []
+    if location == DEMO:
+        truths = _demo(category)
+    else:
+        source = open_tree(location, cache)
+        found = _files(source, category)
+        if found is None:
+            return None
+        truths = found
+        if source.layout == "mvtec":
+            warnings += [no_good_folder(test_folders(source.tree, source.folder(category)))]
     matched = _matched(truths, test_hashes, location)
     drawn = list(survey.in_parallel(lambda truth: _mask(truth, size), matched, processors()))
     anomalous = np.array([bool(truth.defect) for truth in matched], bool)
@@ -70,9 +87,15 @@ def load_labels(
     if bool((known & anomalous).any()):
         empty = np.zeros(size, bool)
         masks = np.stack([empty if mask is None else mask for mask in drawn])
-    return Labels(
-        anomalous, tuple(truth.defect for truth in matched), masks, known, int((~known).sum())
-    )
+        wide = sum(mask is not None and float(mask.mean()) > _MOST_OF_IT for mask in drawn)
+        if wide:
+            warnings.append(
+                f"{wide} of {int((known & anomalous).sum())} masks cover more than half of their "
+                "image: where white is the background they are inverted"
+            )
+    defects = tuple(truth.defect for truth in matched)
+    said = tuple(filter(None, warnings))
+    return Labels(anomalous, defects, masks, known, int((~known).sum()), said)
 
 
 def _matched(truths: Sequence[_Truth], hashes: Sequence[str], location: str) -> list[_Truth]:
@@ -143,7 +166,7 @@ def _files(source: TreeSource, category: str) -> list[_Truth] | None:
             if image is not None
         }
         named = [
-            (path, _defect(path, folder), by_image.get(path))
+            (path, _defect(path, tree, folder), by_image.get(path))
             for path in parts(tree, "mvtec", category, folder).test
         ]
     named = [entry for entry in named if entry[0] in set(tree.files)]
@@ -156,18 +179,22 @@ def _files(source: TreeSource, category: str) -> list[_Truth] | None:
 
 def _visa_rows(source: TreeSource, category: str) -> list[tuple[str, str, str | None]]:
     rows = visa.rows(source.tree, ("object", "split", "label", "image", "mask"))
+    find = finder({path: path for path in source.tree.files})
     return [
-        (row["image"], "" if row["label"] == "normal" else row["label"], row["mask"] or None)
+        (
+            find(visa.plain(row["image"])) or "",
+            "" if row["label"].lower() == "normal" else row["label"],
+            find(visa.plain(row["mask"])) if row["mask"] else None,
+        )
         for row in rows
-        if row["object"] == category and row["split"] == "test"
+        if row["object"] == category and row["split"].lower() == "test"
     ]
 
 
-def _defect(path: str, folder: str) -> str:
+def _defect(path: str, tree: Tree, folder: str) -> str:
     """The name of the folder below `test`; empty for `good`."""
-    base = f"{folder}/test" if folder else "test"
-    name = PurePosixPath(path).relative_to(base).parts[0]
-    return "" if name == "good" else name
+    name = PurePosixPath(path).relative_to(child(tree, folder, "test") or "test").parts[0]
+    return "" if name.lower() == GOOD else name
 
 
 def _hash(source: TreeSource, path: str) -> str:
@@ -178,14 +205,71 @@ def _hash(source: TreeSource, path: str) -> str:
 
 
 def _read_mask(source: TreeSource, path: str | None) -> np.ndarray | None:
-    """bool, True where the file is not zero (palettes and indices count by their numbers)."""
-    from PIL import Image
-
+    """bool, True where defective; None where the file is missing or cannot be read."""
     if path is None or path not in source.tree.files:
         return None
     try:
-        with Image.open(io.BytesIO(source.tree.read(path))) as image:
-            plain = image if image.mode in ("1", "L", "P", "I;16", "I") else image.convert("L")
-            return np.asarray(plain) > 0
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+        with open_picture(source.tree.read(path)) as image:
+            return mask_of(image)
+    except (OSError, ValueError):
         return None
+
+
+def mask_of(image: Image.Image) -> np.ndarray:
+    """bool `[H, W]`, True where a mask says that there is a defect, in whatever form it says so.
+
+    What is not background, the lowest level there is, is a defect: 1 or 255, each number of an
+    index, each colour. Where a file is lossy or its edges are soft, it is what has at least half of
+    the highest level.
+    """
+    kind = _palette(image)
+    grey = np.asarray(image, np.float32) if kind == "numbers" else _brightness(image)
+    lossy = image.format == "JPEG"
+    low, high = float(grey.min()), float(grey.max())
+    if low == high or (lossy and low > high / 2):
+        return np.full(grey.shape, high > 0)
+    grey, high = grey - low, high - low
+    numbered = kind in ("numbers", "colours") or high <= _NUMBERS
+    if not lossy and (numbered or _flat_share(grey, high) > _FLAT_SHARE):
+        return np.asarray(grey > 0)
+    return np.asarray(grey >= high / 2)
+
+
+def _flat_share(grey: np.ndarray, high: float) -> float:
+    """Of the pixels above the noise and below half of the highest level, how many have eight
+    neighbours of their own level."""
+    from scipy.ndimage import maximum_filter, minimum_filter
+
+    faint = (grey > high / 16) & (grey < high / 2)
+    if not faint.any():
+        return 0.0
+    flat = maximum_filter(grey, 3) == minimum_filter(grey, 3)
+    return float(flat[faint].mean())
+
+
+def _brightness(image: Image.Image) -> np.ndarray:
+    """float32 `[H, W]`: the highest of a pixel's colours on black, or its opacity where that alone
+    varies."""
+    if image.mode in ("1", "L", "F") or image.mode[0] == "I":
+        return np.nan_to_num(np.asarray(image).astype(np.float32))
+    clear = "A" in image.getbands() or "transparency" in image.info
+    samples = np.asarray(image.convert("RGBA" if clear else "RGB")).astype(np.float32)
+    colour = samples[..., :3].max(-1)
+    if not clear or samples[..., 3].min() == samples[..., 3].max():
+        return np.asarray(colour)
+    if bool((samples[..., :3] == samples[0, 0, :3]).all()):
+        return np.asarray(samples[..., 3])
+    return np.asarray(colour * samples[..., 3] / 255)
+
+
+def _palette(image: Image.Image) -> str:
+    """What tells a defect in an image with a palette: `grey`, where that has nothing else;
+    `colours`, where one of them is black; or the `numbers`. Empty for other images."""
+    if image.mode != "P":
+        return ""
+    palette = np.reshape(image.getpalette("RGB") or [0, 0, 0], (-1, 3))
+    used = [number for number in np.unique(np.asarray(image)) if number < len(palette)]
+    colours = palette[used]
+    if (colours == colours[:, :1]).all():
+        return "grey"
+    return "colours" if (colours == 0).all(1).any() else "numbers"

@@ -51,6 +51,7 @@ class BucketTree:
     tags: dict[str, str] = field(repr=False)
     client: Any = field(repr=False)
     cache: Path | None = field(repr=False)
+    closed: tuple[str, ...] = ()
 
     def read(self, path: str) -> bytes:
         kept = self._kept(path)
@@ -95,8 +96,10 @@ def open_bucket(location: str, cache: Path | None = None) -> BucketTree:
         with _translated(bucket):
             for key, tag in _keys(client, bucket, prefix):
                 parts = key.split("/")
+                if not all(visible(part) for part in parts):
+                    continue
                 folders.update("/".join(parts[:n]) for n in range(1, len(parts)))
-                if all(visible(part) for part in parts) and parts[-1]:
+                if parts[-1]:
                     tags[key] = tag
             if not tags:
                 raise DataError(_nothing(client, bucket, prefix))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from difflib import get_close_matches
@@ -10,6 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+from tuner.addresses import demand_utf8, local_path, printable
 from tuner.data.errors import DataError
 from tuner.data.layouts import Layout, Recognised, parts, recognise
 from tuner.data.tree import Tree, open_folder
@@ -99,10 +101,14 @@ class TreeSource:
         return self.recognised.folders[category]
 
     def listing(self, category: str) -> Listing:
+        try:
+            demand_utf8("category", category)
+        except ValueError as error:
+            raise DataError(str(error)) from None
         found = parts(self.tree, self.layout, category, self.folder(category))
         return Listing(
             category,
-            tuple(Item(partial(self.tree.read, path), path) for path in found.train),
+            tuple(Item(partial(self.tree.read, path), printable(path)) for path in found.train),
             tuple(Item(partial(self.tree.read, path)) for path in _mixed(found.test)),
             found.warnings,
         )
@@ -132,6 +138,8 @@ def open_tree(location: str, cache: Path | None = None) -> TreeSource:
         from tuner.data.s3 import open_bucket
 
         tree = open_bucket("s3://" + location[len("s3://") :], cache)
+    elif location.startswith("file:"):
+        tree = open_folder(str(local_path(location)))
     elif "://" in location:
         kind = location.partition("://")[0]
         raise DataError(
@@ -155,4 +163,4 @@ def demand(category: str, known: list[str], location: str) -> None:
 
 
 def _mixed(paths: tuple[str, ...]) -> list[str]:
-    return sorted(paths, key=lambda path: hashlib.blake2b(path.encode()).digest())
+    return sorted(paths, key=lambda path: hashlib.blake2b(os.fsencode(path)).digest())

@@ -27,6 +27,11 @@ class Split:
     test_order: np.ndarray = field(repr=False)
 
 
+def held_out(normals: int, share: float) -> int:
+    """How many of the normal images are kept from training."""
+    return max(FEWEST_HELD_OUT, round(share * normals))
+
+
 def split(prepared: Prepared, seed: int, held_out_share: float = 0.15) -> Split:
     """Shuffle by `seed` and keep a share of the normal images (at least 2) from training.
 
@@ -42,12 +47,12 @@ def split(prepared: Prepared, seed: int, held_out_share: float = 0.15) -> Split:
             f"category {prepared.category} has {count} different normal images, but at least "
             f"{FEWEST_NORMALS} are needed (some are kept from training to set thresholds); add more"
         )
-    held_out = max(FEWEST_HELD_OUT, round(held_out_share * count))
+    kept = held_out(count, held_out_share)
     normals = np.random.default_rng([seed, 0]).permutation(count)
     order = np.random.default_rng([seed, 1]).permutation(len(prepared.test))
     return Split(
-        train=np.array(prepared.train[normals[held_out:]]),
-        held_out=np.array(prepared.train[normals[:held_out]]),
+        train=np.array(prepared.train[normals[kept:]]),
+        held_out=np.array(prepared.train[normals[:kept]]),
         test=np.array(prepared.test[order]),
         test_order=order,
     )

@@ -8,12 +8,24 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
+from tuner.addresses import demand_utf8
 from tuner.data.errors import DataError
 
 ENDINGS = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
 """Endings of image files that are read, in lower case; any case is accepted."""
 
-_DEPTH = 6
+_SYSTEM = frozenset(
+    (
+        "__macosx", "lost+found",
+        "@eadir", "@tmp", "@recycle", "@recently-snapshot", "#recycle", "#snapshot",
+        "$recycle.bin", "recycler", "system volume information", "thumbs.db", "ehthumbs.db",
+        "desktop.ini", "network trash folder", "temporary items", "icon\r",
+    )
+)  # fmt: skip
+"""What unpackers, file servers and operating systems leave among files, in lower case. Some of it
+holds small copies of the images."""
+
+_MOST_LINKED = 10_000
 
 
 class Tree(Protocol):
@@ -39,6 +51,11 @@ class Tree(Protocol):
         """Every folder below the location, empty ones too where the store knows such a thing."""
         ...
 
+    @property
+    def closed(self) -> tuple[str, ...]:
+        """Folders that may not be looked into."""
+        ...
+
     def read(self, path: str) -> bytes:
         """The content of a file. Raises OSError where it cannot be read."""
         ...
@@ -53,13 +70,18 @@ class FolderTree:
     files: tuple[str, ...] = field(repr=False)
     folders: frozenset[str] = field(repr=False)
     root: Path = field(repr=False)
+    closed: tuple[str, ...] = ()
 
     def read(self, path: str) -> bytes:
-        return (self.root / path).read_bytes()
+        file = self.root / path
+        # To read a pipe would be to wait for ever.
+        if file.exists() and not file.is_file() and not file.is_dir():
+            raise OSError("not a regular file")
+        return file.read_bytes()
 
 
 def open_folder(location: str) -> FolderTree:
-    """Walk a folder. Raises DataError where it is missing, a file, or not to be read."""
+    """Walk a folder. Raises DataError where it is missing, a file, not to be read, or no UTF-8."""
     root = Path(location).expanduser()
     if not root.exists():
         raise DataError(
@@ -71,33 +93,77 @@ def open_folder(location: str) -> FolderTree:
     if not os.access(root, os.R_OK | os.X_OK):
         raise DataError(f"folder {location} may not be read; ask for read permission on it")
     root = Path(os.path.abspath(root))
-    files, folders = _walk(root)
-    return FolderTree(str(root), root.name, files, folders, root)
+    try:
+        demand_utf8("folder", str(root))
+    except ValueError as error:
+        raise DataError(str(error)) from None
+    found = _walk(root)
+    closed = tuple(sorted(found.closed))
+    return FolderTree(
+        str(root), root.name, tuple(sorted(found.files)), frozenset(found.folders), root, closed
+    )
 
 
-def _walk(root: Path) -> tuple[tuple[str, ...], frozenset[str]]:
-    files: list[str] = []
-    folders: set[str] = set()
-    # Links are followed because data sets are often linked together; a loop is cut by its target.
-    seen: set[str] = set()
-    for folder, below, names in os.walk(root, followlinks=True):
-        target = os.path.realpath(folder)
-        relative = Path(folder).relative_to(root)
-        if target in seen or len(relative.parts) >= _DEPTH:
-            below.clear()
-        if target in seen:
-            continue
+@dataclass
+class _Found:
+    files: list[str] = field(default_factory=list)
+    folders: list[str] = field(default_factory=list)
+    closed: list[str] = field(default_factory=list)
+
+
+def _walk(root: Path) -> _Found:
+    """Everything below a folder, at any depth.
+
+    Links are followed because data sets are often linked together, and two links to one folder
+    are two folders; only a link to a folder that it lies in is a loop, and is cut.
+    """
+    found, seen, again = _Found(), set[str](), 0
+    start = os.path.realpath(root)
+    waiting: list[tuple[str, str, tuple[str, ...]]] = [("", start, (start,))]
+    while waiting:
+        relative, target, above = waiting.pop()
+        again += target in seen
         seen.add(target)
-        below[:] = sorted(name for name in below if visible(name))
-        if relative.parts:
-            folders.add(relative.as_posix())
-        files += [(relative / name).as_posix() for name in names if visible(name)]
-    return tuple(sorted(files)), frozenset(folders)
+        if again > _MOST_LINKED:
+            raise DataError(
+                f"the links in {root} lead to the same folders more than {_MOST_LINKED} times; "
+                "take out those that link folders to each other"
+            )
+        try:
+            entries = sorted(os.scandir(target), key=lambda entry: entry.name)
+        except OSError:
+            found.closed.append(relative)
+            continue
+        for entry in entries:
+            if not visible(entry.name):
+                continue
+            path = f"{relative}/{entry.name}" if relative else entry.name
+            if not _is_folder(entry):
+                found.files.append(path)
+                continue
+            inside = os.path.realpath(entry.path) if entry.is_symlink() else entry.path
+            if not _holds_one_of(inside, above):
+                found.folders.append(path)
+                waiting.append((path, inside, (*above, inside)))
+    return found
+
+
+def _holds_one_of(folder: str, others: tuple[str, ...]) -> bool:
+    ending = folder.rstrip("/") + "/"
+    return any(f"{other}/".startswith(ending) for other in others)
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:
+        return False
 
 
 def visible(name: str) -> bool:
-    """Whether a file or folder is meant for people (not hidden, not left by an unpacker)."""
-    return not name.startswith(".") and name != "__MACOSX"
+    """Whether a file or folder is meant for people: not hidden, not left by an unpacker, a file
+    server or an operating system."""
+    return not name.startswith(".") and name.lower() not in _SYSTEM
 
 
 def is_image(path: str) -> bool:

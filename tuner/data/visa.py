@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import posixpath
 
 from tuner.data.errors import DataError
 from tuner.data.tree import Tree
@@ -38,6 +39,11 @@ def rows(tree: Tree, columns: tuple[str, ...]) -> list[dict[str, str]]:
             "be object,split,label,image,mask"
         )
     return [{name: (line[name] or "").strip() for name in columns} for line in table]
+
+
+def plain(path: str) -> str:
+    """A path of the table as trees write it, however the program that wrote it did."""
+    return posixpath.normpath(path.replace("\\", "/")).lstrip("/")
 
 
 def categories(tree: Tree) -> list[str]:

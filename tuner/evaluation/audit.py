@@ -37,6 +37,8 @@ class Truth(Protocol):
     def mask_known(self) -> Array: ...
     @property
     def missing_masks(self) -> int: ...
+    @property
+    def warnings(self) -> tuple[str, ...]: ...
 
 
 @dataclass(frozen=True)
@@ -96,6 +98,7 @@ def audit_contenders(
         "masks_missing": int(labels.missing_masks),
         "regions": 0 if regions is None else regions.count,
     }
+    audited["warnings"] = list(labels.warnings)
     audited["undefined"] = {
         metric: sum(each[metric] is None for each in every)
         for metric in METRICS

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import glob
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path, PurePosixPath
 
+from tuner.addresses import local_path
 from tuner.data.errors import DataError
-from tuner.data.tree import Tree, is_image, open_folder
+from tuner.data.tree import Tree, is_image, open_folder, visible
 
 _S3 = "s3://"
 
@@ -38,19 +40,36 @@ def find(places: Sequence[str]) -> list[Found]:
 def _in(place: str) -> list[Found]:
     if place.lower().startswith(_S3):
         return _bucket(_S3 + place[len(_S3) :])
+    if place.startswith("file:"):
+        place = str(local_path(place))
     path = Path(place).expanduser()
     if path.is_dir():
         return _below(open_folder(place), str(path))
     if path.exists():
         return [Found(place, path.read_bytes)]
     matches = sorted(glob.glob(str(path), recursive=True)) if glob.has_magic(place) else []
-    files = [Path(match) for match in matches if is_image(match) and Path(match).is_file()]
+    named = set(path.parts)
+    files = [
+        Path(match)
+        for match in matches
+        if is_image(match) and _meant(match, named) and Path(match).is_file()
+    ]
     if not files:
         raise DataError(
             f"{place} is no file, no folder, and no pattern that any image matches; check the "
             "spelling"
         )
     return [Found(str(file), file.read_bytes) for file in files]
+
+
+def _meant(match: str, named: set[str]) -> bool:
+    """Whether what a pattern matched is meant by it: not of a file server or an operating system,
+    unless the pattern names that; and not found again through a link to a folder above."""
+    parts = Path(match).parts
+    if not all(part in named or visible(part) for part in parts):
+        return False
+    above = [os.path.realpath(folder) for folder in Path(match).parents]
+    return len(set(above)) == len(above)
 
 
 def _bucket(place: str) -> list[Found]:
@@ -67,6 +86,8 @@ def _bucket(place: str) -> list[Found]:
 
 def _below(tree: Tree, root: str) -> list[Found]:
     names = [name for name in tree.files if is_image(name)]
-    if not names:
+    if not names and not tree.closed:
         raise DataError(f"{root} holds no image (PNG, JPEG, BMP or TIFF)")
+    # Reading a folder that may not be looked into says why, like an image that cannot be read.
+    names += [name or "." for name in tree.closed]
     return [Found(f"{root}/{PurePosixPath(name)}", partial(tree.read, name)) for name in names]

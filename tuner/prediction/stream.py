@@ -122,13 +122,13 @@ class _Read:
 
 
 def _reader(packaged: PackagedDetector) -> Callable[[Found], _Read]:
-    size, ceiling = packaged.package.size, packaged.package.ceiling
+    intake = packaged.package.intake
 
     def read(image: Found) -> _Read:
         began = time.perf_counter()
         pixels, reason = None, ""
         try:
-            pixels = one_image(image.read(), size, ceiling)
+            pixels = one_image(image.read(), intake)
         except (OSError, ValueError, MemoryError) as error:
             if type(error).__name__ == "DataError":
                 raise

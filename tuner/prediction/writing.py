@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from typing import IO, Literal
 
 import numpy as np
 
+from tuner.addresses import file_name
 from tuner.prediction.stream import Unreadable, Verdict
 
 Format = Literal["csv", "jsonl"]
@@ -48,16 +50,17 @@ def write_all(
 
     The table is complete or absent: it is renamed into place at the end. In an overlay the colours
     run from the background to the highest pixel of the first image's map: the same scale for
-    all of a run, so that pictures can be compared. Raises ValueError for a format that is unknown.
+    all of a run, so that pictures can be compared. Overlays of an earlier run give way to those of
+    this one when it ends. Raises ValueError for a format that is unknown.
     """
     if kind not in ("csv", "jsonl"):
         raise ValueError(f"format is {kind!r}, but must be csv or jsonl")
-    target = folder / OVERLAYS if overlays else None
-    (target or folder).mkdir(parents=True, exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
     table = folder / f"predictions.{kind}"
-    painter, unreadable = _Painter(target), list[Unreadable]()
+    unreadable = list[Unreadable]()
     images = anomalous = 0
-    with _aside(table) as file:
+    with _drawn_aside(folder / OVERLAYS, overlays) as drafts, _aside(table) as file:
+        painter = _Painter(drafts)
         writer = csv.DictWriter(file, COLUMNS)
         if kind == "csv":
             writer.writeheader()
@@ -72,6 +75,7 @@ def write_all(
                 file.write(json.dumps(row, ensure_ascii=False) + "\n")
             images += 1
             anomalous += verdict.anomalous
+    target = folder / OVERLAYS if overlays else None
     return Written(table, target, images, anomalous, tuple(unreadable))
 
 
@@ -123,16 +127,36 @@ class _Painter:
         factor = -(-_SHORTEST // min(picture.size))
         if factor > 1:
             picture = picture.resize((picture.width * factor, picture.height * factor))
-        name = f"{number:06d}-{PurePosixPath(verdict.name).stem}.png"
+        name = f"{number:06d}-{file_name(PurePosixPath(verdict.name).stem)}.png"
         picture.save(self._folder / name)
         return f"{OVERLAYS}/{name}"
+
+
+@contextmanager
+def _drawn_aside(folder: Path, wanted: bool) -> Iterator[Path | None]:
+    """Where overlays are drawn until all are; then those of an earlier run give way to them."""
+    drafts = folder.with_name(folder.name + ".part")
+    shutil.rmtree(drafts, ignore_errors=True)
+    try:
+        if wanted:
+            drafts.mkdir()
+        yield drafts if wanted else None
+        for old in folder.glob("[0-9]" * 6 + "-*.png"):
+            old.unlink()
+        if wanted:
+            folder.mkdir(exist_ok=True)
+            for drawn in drafts.iterdir():
+                drawn.replace(folder / drawn.name)
+    finally:
+        shutil.rmtree(drafts, ignore_errors=True)
 
 
 @contextmanager
 def _aside(path: Path) -> Iterator[IO[str]]:
     draft = path.with_name(path.name + ".part")
     try:
-        with draft.open("w", newline="", encoding="utf-8") as file:
+        # A name that is not UTF-8 must not cost the table.
+        with draft.open("w", newline="", encoding="utf-8", errors="backslashreplace") as file:
             yield file
     except BaseException:
         draft.unlink(missing_ok=True)

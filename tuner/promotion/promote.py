@@ -264,9 +264,8 @@ def _export_of(folder: Path, challenger: PackagedDetector, batch: Batch) -> Pari
         return None
     from tuner.registry.intake import batches
 
-    size, ceiling = challenger.package.size, challenger.package.ceiling
     images = batch.test[:_PARITY_IMAGES].transpose(0, 2, 3, 1)
-    (prepared,) = batches(images, size, ceiling, _PARITY_IMAGES)
+    (prepared,) = batches(images, challenger.package.intake, _PARITY_IMAGES)
     return parity(challenger, folder / ONNX_FILE, prepared)
 
 

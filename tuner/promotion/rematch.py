@@ -67,7 +67,9 @@ def gather(config: StudyConfig, home: Home, challenger: Package, champion: Packa
     """
     packages = [challenger] if champion is None else [challenger, champion]
     size = tuple(max(sides) for sides in zip(*(p.size for p in packages), strict=True))
-    prepared = prepare(config.data, config.category, (size[0], size[1]), home.cache)
+    prepared = prepare(
+        config.data, config.category, (size[0], size[1]), home.cache, recipe=config.recipe
+    )
     if prepared.fingerprint != challenger.fingerprint:
         raise ValueError(
             f"the images of {config.data} have changed since the challenger was tuned (fingerprint "

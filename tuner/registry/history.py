@@ -17,9 +17,9 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from tuner.addresses import file_name, sqlite_path
 from tuner.registry.register import model_name
 from tuner.registry.versions import CHAMPION, by_alias
-from tuner.tracking.store import sqlite_path
 
 Kind = Literal["promoted", "forced", "rolled back", "retired"]
 HISTORY_TAG = "tuner.history."
@@ -56,7 +56,7 @@ def changing(uri: str, category: str, home: Path) -> Iterator[None]:
     path = sqlite_path(uri)
     beside = path.parent if path is not None else home
     beside.mkdir(parents=True, exist_ok=True)
-    lock = beside / f"{model_name(category)}.promotion.lock"
+    lock = beside / f"{file_name(model_name(category))}.promotion.lock"
     try:
         with FileLock(lock, timeout=LOCK_SECONDS):
             yield

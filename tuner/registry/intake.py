@@ -2,63 +2,87 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL.Image import Image as Picture
 
-from tuner.data.images import decode
+from tuner.data.images import decode, samples_of
 from tuner.data.survey import Depth, to_uint8
 
-Image = NDArray[Any] | str | Path | bytes
+Image = NDArray[Any] | str | Path | bytes | Picture
 Images = Image | Sequence[Image]
+
+
+@dataclass(frozen=True)
+class Intake:
+    """How images become what a detector takes: their (height, width), the scale of 16-bit samples,
+    and the recipe by which files become pixels."""
+
+    size: tuple[int, int]
+    depth: Depth
+    recipe: int
 
 
 def listed(images: Images) -> list[Any]:
     """One entry for each image. Raises ValueError for an array of a wrong shape, or no image."""
-    if isinstance(images, str | Path | bytes | bytearray | memoryview):
+    if isinstance(images, str | os.PathLike | bytes | bytearray | memoryview | Picture):
         return [images]
     if isinstance(images, np.ndarray) and images.dtype != object:
         entries = _split(images)
     else:
-        entries = list(images)
+        try:
+            entries = list(images)
+        except TypeError:
+            raise ValueError(
+                f"images are {type(images).__name__}, but must be arrays, paths, bytes, images of "
+                "Pillow, or a list of them"
+            ) from None
     if not entries:
         raise ValueError("there is no image; give at least one")
     return entries
 
 
-def batches(
-    images: Images, size: tuple[int, int], ceiling: int, batch: int
-) -> Iterator[NDArray[np.uint8]]:
+def batches(images: Images, intake: Intake, batch: int) -> Iterator[NDArray[np.uint8]]:
     """uint8 `[<= batch, 3, H, W]`, decoded and resized as the training images were.
 
-    Arrays are `[H, W]`, `[H, W, 1]`, `[H, W, 3]` or `[H, W, 4]` (the fourth channel is left
-    out): uint8, uint16 (full scale is `ceiling`), or floats in [0, 1]. Raises ValueError, naming
+    Arrays are `[H, W]`, `[H, W, 1]`, `[H, W, 3]` or `[H, W, 4]` (the fourth channel is alpha, laid
+    on black): uint8, uint16 (on the scale of the intake), or floats in [0, 1]. Pillow's images are
+    taken, too. Raises ValueError, naming
     the image, for anything else and for a file that cannot be read.
     """
     entries = listed(images)
     for start in range(0, len(entries), batch):
         part = enumerate(entries[start : start + batch], start)
-        yield np.stack([_one(entry, index, size, ceiling) for index, entry in part])
+        yield np.stack([_one(entry, index, intake) for index, entry in part])
 
 
-def one_image(
-    content: bytes | NDArray[Any], size: tuple[int, int], ceiling: int
-) -> NDArray[np.uint8]:
+def one_image(content: bytes | NDArray[Any], intake: Intake) -> NDArray[np.uint8]:
     """uint8 `[3, H, W]` of a file's content or of samples, decoded and resized as for training.
 
     Raises OSError or ValueError where it is no image that can be read.
     """
-    return to_uint8(decode(content, size).pixels, Depth(ceiling))
+    return to_uint8(decode(content, intake.size, intake.recipe).pixels, intake.depth)
 
 
 def _split(images: NDArray[Any]) -> list[Any]:
     if images.ndim == 2:
         return [images]
     if images.ndim == 3:
-        return [images] if images.shape[2] in (1, 3, 4) else list(images)
+        if images.shape[2] in (1, 3, 4):
+            return [images]
+        if images.shape[0] in (3, 4):
+            raise ValueError(
+                f"an array of {list(images.shape)} may be one image with its channels first, or "
+                f"{images.shape[0]} grey images; give [H, W, {images.shape[0]}] for the one, and a "
+                "list of [H, W] or [B, H, W, 1] for the others"
+            )
+        return list(images)
     if images.ndim == 4:
         return list(images)
     raise ValueError(
@@ -66,29 +90,36 @@ def _split(images: NDArray[Any]) -> list[Any]:
     )
 
 
-def _one(entry: Any, index: int, size: tuple[int, int], ceiling: int) -> NDArray[np.uint8]:
+def _one(entry: Any, index: int, intake: Intake) -> NDArray[np.uint8]:
     name = f"image {index}"
     try:
         if isinstance(entry, np.ndarray):
             content: bytes | NDArray[Any] = _samples(entry)
         elif isinstance(entry, bytes | bytearray | memoryview):
             content = bytes(entry)
-        elif isinstance(entry, str | Path):
+        elif isinstance(entry, Picture):
+            content = samples_of(entry)
+        elif isinstance(entry, str | os.PathLike):
             name = str(entry)
             content = Path(entry).read_bytes()
         else:
-            raise ValueError(f"is {type(entry).__name__}, but must be an array, a path or bytes")
-        return one_image(content, size, ceiling)
+            raise ValueError(
+                f"is {type(entry).__name__}, but must be an array, a path, bytes, or an image of "
+                "Pillow"
+            )
+        return one_image(content, intake)
     except (OSError, ValueError) as error:
         raise ValueError(f"{name}: {error}") from error
 
 
 def _samples(image: NDArray[Any]) -> NDArray[Any]:
-    """uint8 or uint16 `[H, W]` or `[H, W, 3]`."""
-    if image.ndim == 3 and image.shape[2] in (1, 4):
-        image = image[..., 0] if image.shape[2] == 1 else image[..., :3]
-    if image.ndim not in (2, 3) or (image.ndim == 3 and image.shape[2] != 3) or 0 in image.shape:
-        raise ValueError(f"is {list(image.shape)}, but must be [H, W] or [H, W, 3]")
+    """uint8 or uint16 `[H, W]`, `[H, W, 3]` or `[H, W, 4]`."""
+    if image.ndim == 3 and image.shape[2] == 1:
+        image = image[..., 0]
+    channels = image.shape[2] if image.ndim == 3 else 1
+    if image.ndim not in (2, 3) or channels not in (1, 3, 4) or 0 in image.shape:
+        first = ": channels come last" if image.ndim == 3 and image.shape[0] in (1, 3, 4) else ""
+        raise ValueError(f"is {list(image.shape)}, but must be [H, W] or [H, W, 3]{first}")
     if np.issubdtype(image.dtype, np.floating):
         low, high = float(image.min()), float(image.max())
         if not (low >= 0.0 and high <= 1.0):
@@ -97,6 +128,7 @@ def _samples(image: NDArray[Any]) -> NDArray[Any]:
                 "the full scale, or give uint8"
             )
         return np.rint(image * 255.0).astype(np.uint8)
+    image = image.astype(image.dtype.newbyteorder("="), copy=False)
     if image.dtype not in (np.uint8, np.uint16):
         raise ValueError(f"is {image.dtype}, but must be uint8, uint16, or floats from 0 to 1")
     return np.ascontiguousarray(image)

@@ -21,12 +21,16 @@ from methods.hyperparameter import Value
 from methods.onepass import Judged, one_pass_of
 from methods.registry import get_method
 from methods.state import move
-from tuner.registry.intake import Images, batches
+from tuner.data import RECIPE
+from tuner.data.survey import Depth
+from tuner.registry.intake import Images, Intake, batches
 from tuner.registry.threshold import Rule, Threshold, find_threshold
 
 FORMAT = 1
 # Of an ensemble: a reader of the first format does not know what to do with members.
 ENSEMBLE_FORMAT = 2
+# Of 16-bit samples that do not begin at 0: a reader of the others would take them as if they did.
+SHIFTED_FORMAT = 3
 WEIGHTS_FILE = "detector.safetensors"
 PACKAGE_FILE = "package.json"
 # What was asked of the study, for machines that hold the package but not the study.
@@ -56,8 +60,9 @@ class Trained:
 class Package:
     """What is known of a packaged detector beside its weights.
 
-    `size` is (height, width) in pixels, `ceiling` the full scale of 16-bit samples. A score above
-    `threshold` is an anomaly; `false_positive_rate` is what it was set for on `held_out_scores`.
+    `size` is (height, width) in pixels; 16-bit samples are taken from `floor` to `ceiling`, and
+    files become pixels by `recipe` (see `tuner.data.RECIPE`). A score above `threshold` is an
+    anomaly; `false_positive_rate` is what it was set for on `held_out_scores`.
     The method of an ensemble is `ensemble`, without settings of its own; `members` have theirs.
     """
 
@@ -74,6 +79,13 @@ class Package:
     versions: Mapping[str, str]
     ceiling: int = FULL_SCALE
     members: tuple[Trained, ...] = ()
+    floor: int = 0
+    recipe: int = RECIPE
+
+    @property
+    def intake(self) -> Intake:
+        """How images become what the detector takes."""
+        return Intake(self.size, Depth(self.ceiling, self.floor), self.recipe)
 
     @property
     def trained(self) -> list[tuple[str, Mapping[str, Value]]]:
@@ -113,10 +125,7 @@ class PackagedDetector:
         detector localises, `map` float32 `[B, H, W]` at the size of the package. Raises ValueError
         for what is no image; `tuner.registry.intake` says what is.
         """
-        parts = [
-            self.judge(part)
-            for part in batches(images, self.package.size, self.package.ceiling, _BATCH)
-        ]
+        parts = [self.judge(part) for part in batches(images, self.package.intake, _BATCH)]
         return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
     def judge(self, images: NDArray[np.uint8]) -> dict[str, NDArray[Any]]:
@@ -185,6 +194,8 @@ def save_package(
     fingerprint: str,
     versions: Mapping[str, str],
     ceiling: int = FULL_SCALE,
+    floor: int = 0,
+    recipe: int = RECIPE,
     members: Sequence[Trained] = (),
 ) -> None:
     """Write `detector.safetensors` and `package.json` into `folder`, replacing earlier ones.
@@ -200,7 +211,7 @@ def save_package(
     # Tensors that share memory or have gaps cannot be kept as safetensors.
     packed = save({name: w.detach().cpu().contiguous().clone() for name, w in weights.items()})
     content = {
-        "format": ENSEMBLE_FORMAT if members else FORMAT,
+        "format": SHIFTED_FORMAT if floor else ENSEMBLE_FORMAT if members else FORMAT,
         "method": method,
         "hyperparameters": dict(hyperparameters),
         "scoring": dict(scoring),
@@ -213,6 +224,8 @@ def save_package(
         "fingerprint": fingerprint,
         "versions": dict(versions),
         "ceiling": ceiling,
+        "floor": floor,
+        "recipe": recipe,
         "weights_sha256": hashlib.sha256(packed).hexdigest(),
     }
     if members:
@@ -284,14 +297,14 @@ def _read(folder: Path) -> dict[str, Any]:
     except (OSError, ValueError) as error:
         raise PackageError(f"{folder} holds no package: {error}") from error
     found = content.get("format") if isinstance(content, dict) else None
-    if found not in (FORMAT, ENSEMBLE_FORMAT):
+    if found not in (FORMAT, ENSEMBLE_FORMAT, SHIFTED_FORMAT):
         made = content.get("versions", {}).get("tuner", "?") if isinstance(content, dict) else "?"
         raise PackageError(
             f"{path} has format {found} (made by tuner {made}), but this version of tuner reads "
-            f"formats {FORMAT} and {ENSEMBLE_FORMAT}; load it with the version that made it, or "
+            f"formats {FORMAT} to {SHIFTED_FORMAT}; load it with the version that made it, or "
             "launch its study again"
         )
-    content.setdefault("members", [])
+    content = {"members": [], "floor": 0, "recipe": 2, **content}
     missing = {*Package.__dataclass_fields__, "weights_sha256"} - set(content)
     if missing:
         raise PackageError(f"{path} lacks: {', '.join(sorted(missing))}")

@@ -44,8 +44,17 @@ class RegisteredVersion:
 
 
 def model_name(category: str) -> str:
-    """The registered model's name of a category: what MLflow's URIs give a meaning is replaced."""
-    return re.sub(r"[/:@]+", "-", category).strip() or "model"
+    """The registered model's name of a category: what MLflow's URIs and searches give a meaning is
+    replaced."""
+    plain = re.sub(r"[/:@\\\x00-\x1f]+", "-", category).strip() or "model"
+    return plain.replace('"', "-") if "'" in plain else plain
+
+
+def of_name(name: str) -> str:
+    """The search that finds a registered model's versions. MLflow's has no way to escape a quote,
+    but takes either kind around a name."""
+    quote = '"' if "'" in name else "'"
+    return f"name={quote}{name}{quote}"
 
 
 def register_winner(
@@ -195,7 +204,7 @@ def _point_at_newest(client: Any, name: str) -> None:
     while True:
         newest = max(
             int(version.version)
-            for version in client.search_model_versions(f"name='{name}'")
+            for version in client.search_model_versions(of_name(name))
             if PACKAGE_TAG in version.tags
         )
         if newest <= pointed:

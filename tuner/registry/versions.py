@@ -11,15 +11,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tuner.addresses import without_credentials
+from tuner.addresses import file_name, local_path, sqlite_path, without_credentials
 from tuner.registry.package import PACKAGE_FILE
-from tuner.registry.register import CHALLENGER, PACKAGE_TAG, RegistryError, model_name
+from tuner.registry.register import CHALLENGER, PACKAGE_TAG, RegistryError, model_name, of_name
 from tuner.tracking.store import (
     CredentialsRefused,
+    beside,
     credentials_refused,
     error_code,
     make_client,
-    sqlite_path,
 )
 
 CHAMPION = "champion"
@@ -118,7 +118,7 @@ def _pointed(client: Any, category: str) -> dict[str, Version]:
 
 def all_versions(client: Any, category: str) -> list[Version]:
     """Every version of ours, oldest first."""
-    found = client.search_model_versions(f"name='{model_name(category)}'")
+    found = client.search_model_versions(of_name(model_name(category)))
     ours = [_version(version) for version in found if PACKAGE_TAG in version.tags]
     return sorted(ours, key=lambda version: version.number)
 
@@ -141,19 +141,21 @@ def fetch(client: Any, uri: str, version: Version, models: Path) -> Path:
     Raises RegistryError where the files are gone.
     """
     source = client.get_model_version_download_uri(version.name, str(version.number))
-    local = Path(source.removeprefix("file://"))
-    if not local.is_absolute():
+    local = local_path(source)
+    if local is None or not local.is_absolute():
         label = hashlib.blake2b(
             f"{without_credentials(uri)} {source}".encode(), digest_size=8
         ).hexdigest()
-        local = models / f"{version.name}-{version.number}-{label}"
+        local = models / f"{file_name(version.name)}-{version.number}-{label}"
         if not local.is_dir():
             _download(source, uri, local)
+    elif not local.is_dir():
+        local = beside(uri, source) or local
     found = sorted(local.rglob(PACKAGE_FILE)) if local.is_dir() else []
     if not found:
         raise RegistryError(
             f"version {version.number} of {version.name} has lost its files: there is no "
-            f"{PACKAGE_FILE} under {source}"
+            f"{PACKAGE_FILE} under {local}; restore that folder, or launch its study again"
         )
     return found[0].parent
 

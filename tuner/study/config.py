@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 from pathlib import Path
 from typing import Any, Literal
 
@@ -12,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from methods.hyperparameter import Value
 from tuner.addresses import with_login, without_credentials
+from tuner.data import RECIPE
 from tuner.study.home import Home
 
 # Streams of a study's seed.
@@ -32,7 +34,7 @@ class StudyConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,79}$")
+    name: str
     category: str
     data: str = "demo"
     methods: tuple[str, ...] = ("fae",)
@@ -69,6 +71,18 @@ class StudyConfig(BaseModel):
     storage_path: str | None = None
     tracking_uri: str | None = None
     address: str | None = None
+    # Nothing that is asked for: what studies of this version begin with, and go on with.
+    recipe: int = RECIPE
+
+    @field_validator("name")
+    @classmethod
+    def _plain(cls, name: str) -> str:
+        if re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}", name) is None:
+            raise ValueError(
+                "a study's name begins with a letter or digit, and holds at most 80 letters (A to "
+                "Z), digits, dots, dashes and underscores; give another one by --name"
+            )
+        return name
 
     @field_validator("storage_path", "data")
     @classmethod
@@ -119,13 +133,18 @@ class StudyConfig(BaseModel):
     def read(cls, path: Path) -> StudyConfig:
         """Raises StudyDamaged where the file is not what `write` wrote."""
         try:
-            return cls.model_validate(json.loads(path.read_bytes()))
+            return cls.known(json.loads(path.read_bytes()))
         except ValidationError as error:
             first = error.errors()[0]
             reason = f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
-        except ValueError as error:
+        except (TypeError, ValueError) as error:
             reason = str(error)
         raise StudyDamaged(f"{path} is damaged ({reason.strip(': ')})")
+
+    @classmethod
+    def known(cls, content: dict[str, Any]) -> StudyConfig:
+        """What was written down before, by this version or an earlier one."""
+        return cls.model_validate({"recipe": 2, **content})
 
 
 class StudyDamaged(ValueError):
@@ -147,7 +166,7 @@ def read_config(name: str, home: Home) -> StudyConfig:
 
         # Begun on another machine: the ledger knows what was asked.
         with contextlib.suppress(StudyNotFound):
-            return StudyConfig.model_validate(Ledger.read(elsewhere, name).notes()["config"])
+            return StudyConfig.known(Ledger.read(elsewhere, name).notes()["config"])
     if not folder.config.is_file():
         known = ", ".join(home.study_names()) or "none yet"
         raise ValueError(

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from filelock import FileLock, Timeout
 
 from tuner import sqlite
-from tuner.addresses import with_driver, without_credentials
+from tuner.addresses import sqlite_path, with_driver, without_credentials
 from tuner.study.causes import causes
 from tuner.study.config import STORAGE_VARIABLE
 
@@ -44,7 +44,7 @@ def open_with(url: str, make: Callable[[str], T]) -> T:
             "the ledger's address is no database URL; it must be like "
             "postgresql://user:password@host:5432/database"
         ) from None
-    path = _file(url)
+    path = sqlite_path(url)
     if path is not None and (wrong := sqlite.damage(path)):
         raise LedgerUnreachable(f"the ledger {path} is damaged: {wrong}; restore it from a backup")
     try:
@@ -67,7 +67,7 @@ def in_the_way(error: BaseException, url: str) -> str:
     """What keeps a ledger from being read or written, and what to do about it."""
     from sqlalchemy.engine import make_url
 
-    place, path = without_credentials(url), _file(url)
+    place, path = without_credentials(url), sqlite_path(url)
     if path is None:
         kind = make_url(url).drivername.partition("+")[0]
         login = " (PGUSER and PGPASSWORD do, too)" if kind == "postgresql" else ""
@@ -92,7 +92,7 @@ def in_the_way(error: BaseException, url: str) -> str:
 def missing(url: str) -> str | None:
     """Where a ledger is a file that is not there or holds nothing: that, in words. Opening it would
     make a new one."""
-    path = _file(url)
+    path = sqlite_path(url)
     if path is None or (path.is_file() and path.stat().st_size):
         return None
     state = "is empty" if path.is_file() else "is not there"
@@ -143,14 +143,6 @@ def _reason(error: BaseException) -> str:
     return lines[-1].strip()[:200] if lines else type(error).__name__
 
 
-def _file(url: str) -> Path | None:
-    """The file of an SQLite database; None for any other."""
-    from sqlalchemy.engine import make_url
-
-    parts = make_url(url)
-    return Path(parts.database) if parts.drivername == "sqlite" and parts.database else None
-
-
 @contextlib.contextmanager
 def _first_use(url: str) -> Iterator[None]:
     """Tables are made by one process at a time: two at once break each other."""
@@ -167,7 +159,7 @@ def _first_use(url: str) -> Iterator[None]:
         finally:
             engine.dispose()
         return
-    path = _file(url)
+    path = sqlite_path(url)
     if path is None:
         yield
         return

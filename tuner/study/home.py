@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from tuner.addresses import demand_utf8, sqlite_url
+
 
 @contextlib.contextmanager
 def private() -> Iterator[None]:
@@ -83,11 +85,18 @@ class Home:
 
     @classmethod
     def here(cls) -> Home:
-        return cls(Path(os.environ.get("TUNER_HOME") or "tuner-runs").absolute())
+        return cls.at(os.environ.get("TUNER_HOME") or "tuner-runs")
+
+    @classmethod
+    def at(cls, path: str | Path) -> Home:
+        """Raises ValueError for a path that no database's address can hold."""
+        found = Path(path).expanduser().absolute()
+        demand_utf8("the home (TUNER_HOME)", str(found))
+        return cls(found)
 
     @property
     def ledger_url(self) -> str:
-        return f"sqlite:///{self.path / 'ledger.db'}"
+        return sqlite_url(self.path / "ledger.db")
 
     @property
     def cache(self) -> Path:

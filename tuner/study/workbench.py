@@ -130,7 +130,9 @@ def set_up(
     spaces = tuple(_space(config, name, machine) for name in config.methods)
     warm = find_warm_points(config, home, spaces)
     size = config.size or (DEFAULT_SIZES[machine.preset],) * 2
-    prepared = prepare(config.data, config.category, size, home.cache, progress=progress)
+    prepared = prepare(
+        config.data, config.category, size, home.cache, progress=progress, recipe=config.recipe
+    )
     parts = split(prepared, stream_seed(config.seed, SPLIT_STREAM) % 2**32, config.held_out)
     pool = load_textures(Path(config.textures), size) if config.textures else None
     bench = Workbench(config, machine, layout, prepared, parts, spaces, objectives, pool, warm)

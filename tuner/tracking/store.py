@@ -5,13 +5,21 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import sqlite3
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from tuner import sqlite
-from tuner.addresses import spare_loopback, with_driver, without_credentials
+from tuner.addresses import (
+    local_path,
+    spare_loopback,
+    sqlite_path,
+    sqlite_url,
+    with_driver,
+    without_credentials,
+)
 
 LOCK_SECONDS = 120.0
 PROBE_SECONDS = 3.0
@@ -25,6 +33,16 @@ _ENVIRONMENT = {
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
     "MLFLOW_DISABLE_TELEMETRY": "true",
 }
+
+_ARTIFACTS = "artifacts"
+# Where MLflow's tables hold places of files.
+_LOCATIONS = (
+    ("experiments", "artifact_location"),
+    ("runs", "artifact_uri"),
+    ("logged_models", "artifact_location"),
+    ("model_versions", "source"),
+    ("model_versions", "storage_location"),
+)
 
 # These codes mean that the same request will be refused again; any other fault may pass.
 _REFUSALS = frozenset(
@@ -48,11 +66,11 @@ class Store:
 
 def default_uri(home: Path) -> str:
     """The SQLite store under the folder that holds all state of this machine."""
-    return f"sqlite:///{home.resolve() / 'mlflow.db'}"
+    return sqlite_url(home.resolve() / "mlflow.db")
 
 
 def default_artifacts(home: Path) -> str:
-    return (home.resolve() / "artifacts").as_uri()
+    return (home.resolve() / _ARTIFACTS).as_uri()
 
 
 def artifacts_of(uri: str) -> str | None:
@@ -143,12 +161,6 @@ def database_lock(uri: str) -> Iterator[None]:
         yield
 
 
-def sqlite_path(uri: str) -> Path | None:
-    if not uri.startswith("sqlite:///"):
-        return None
-    return Path(uri.removeprefix("sqlite:///").partition("?")[0])
-
-
 def make_client(uri: str) -> Any:
     """A client with explicit stores; the process's active run and global store stay untouched."""
     mlflow = quiet_mlflow()
@@ -172,7 +184,37 @@ def open_store(uri: str, artifact_root: str | None, experiment: str) -> Store:
             return Store(client, _create_experiment(client, artifact_root, experiment))
         if found.lifecycle_stage == "deleted":
             client.restore_experiment(found.experiment_id)
+        if artifact_root is not None:
+            _follow_home(uri, found.artifact_location, artifact_root, experiment)
         return Store(client, found.experiment_id)
+
+
+def beside(uri: str, location: str) -> Path | None:
+    """Where files of an SQLite store lie now, if not at the location that the store has for them:
+    its home may have been moved. None where they are not beside the database either."""
+    path, parts = sqlite_path(uri), (local_path(location) or Path()).parts
+    if path is None:
+        return None
+    root = path.parent / _ARTIFACTS
+    places = (root.joinpath(*parts[at + 1 :]) for at, p in enumerate(parts) if p == _ARTIFACTS)
+    return next((place for place in places if place.is_dir()), None)
+
+
+def _follow_home(uri: str, known: str, artifact_root: str, experiment: str) -> None:
+    """Where a home was moved with all its files, let its store know: MLflow keeps absolute paths,
+    and would write to, and read from, where the home was before."""
+    before, ending = known.removesuffix(f"/{experiment}"), f"/{_ARTIFACTS}"
+    now, path = local_path(artifact_root), sqlite_path(uri)
+    moved = before != artifact_root and before.endswith(ending) and known != before
+    if not moved or path is None or now is None or not now.is_dir() or local_path(known) is None:
+        return
+    with contextlib.closing(sqlite3.connect(path, timeout=LOCK_SECONDS)) as database, database:
+        for table, column in _LOCATIONS:
+            database.execute(
+                f"UPDATE {table} SET {column} = ? || substr({column}, ?) "
+                f"WHERE substr({column}, 1, ?) = ?",
+                (f"{artifact_root}/", len(before) + 2, len(before) + 1, f"{before}/"),
+            )
 
 
 def _create_experiment(client: Any, artifact_root: str | None, experiment: str) -> str:
