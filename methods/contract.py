@@ -323,6 +323,7 @@ class FrozenNetwork(Protocol):
     name: str
     digest: str
     origin: str
+    strides: Sequence[int]
 
 
 @runtime_checkable
@@ -340,6 +341,10 @@ class FeatureMethod(Method, Protocol):
         context: Context,
     ) -> FeatureTable:
         """Features of sets of images uint8 `[N, 3, H, W]`, for `TrialData.features`."""
+        ...
+
+    def trial_bytes(self, data: TrialData, hyperparameters: Mapping[str, Value]) -> int:
+        """Memory of features that a trial holds for itself."""
         ...
 
 

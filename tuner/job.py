@@ -315,7 +315,8 @@ class Job:
         return found
 
     def _execute(self, conductor: Conductor) -> None:
-        layout, arrays = self.plan.layout, self.workbench.arrays
+        layout = self.plan.layout
+        arrays = self.workbench.with_features(conductor.precisions)
         if self.config.engine == "local":
             from tuner.study.engine_local import run_here
 

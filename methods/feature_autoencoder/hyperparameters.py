@@ -85,7 +85,7 @@ TRAINING: tuple[Hyperparameter, ...] = (
     ),
     Hyperparameter(
         "width",
-        96,
+        128,
         "channels of the autoencoder",
         low=2,
         high=1024,
@@ -94,7 +94,7 @@ TRAINING: tuple[Hyperparameter, ...] = (
     ),
     Hyperparameter(
         "bottleneck",
-        48,
+        128,
         "channels of its code",
         low=1,
         high=512,
@@ -103,7 +103,7 @@ TRAINING: tuple[Hyperparameter, ...] = (
     ),
     Hyperparameter(
         "depth",
-        2,
+        1,
         "how often the grid is halved on the way to the code",
         low=0,
         high=4,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from methods.backbones.table import FeatureTable
 from methods.contract import TrialData
 from methods.criteria.defects import SyntheticSet
 
@@ -20,7 +21,8 @@ from methods.criteria.defects import SyntheticSet
 class StudyArrays:
     """What all trials of a study share, as numpy arrays that a node's trials read without copying.
 
-    Shapes as in `TrialData`; `synthetic` is the study's set of pasted defects.
+    Shapes as in `TrialData`; `synthetic` is the study's set of pasted defects, `features` hold what
+    frozen networks say of all these images.
     """
 
     train: np.ndarray
@@ -28,10 +30,21 @@ class StudyArrays:
     test: np.ndarray
     synthetic: Mapping[str, Any]
     textures: np.ndarray | None = None
+    features: tuple[Mapping[str, Any], ...] = ()
 
     def trial_data(self) -> TrialData:
         pool = None if self.textures is None else _tensor(self.textures)
-        return TrialData(_tensor(self.train), _tensor(self.held_out), _tensor(self.test), pool)
+        return TrialData(
+            _tensor(self.train),
+            _tensor(self.held_out),
+            _tensor(self.test),
+            pool,
+            tuple(_unpacked(table) for table in self.features),
+        )
+
+    def with_features(self, tables: Sequence[FeatureTable]) -> StudyArrays:
+        """The same, with features of its images."""
+        return dataclasses.replace(self, features=tuple(_packed(table) for table in tables))
 
     def synthetic_set(self, device: torch.device) -> SyntheticSet:
         packed = dict(self.synthetic)
@@ -47,6 +60,20 @@ def pack_synthetic(synthetic: SyntheticSet) -> dict[str, Any]:
         for f in dataclasses.fields(synthetic)
         for value in (getattr(synthetic, f.name),)
     }
+
+
+def _packed(table: FeatureTable) -> dict[str, Any]:
+    return {
+        "digest": table.digest,
+        "strides": table.strides,
+        "keys": table.keys.numpy(),
+        "maps": tuple(part.numpy() for part in table.maps),
+    }
+
+
+def _unpacked(packed: Mapping[str, Any]) -> FeatureTable:
+    maps = tuple(_tensor(part) for part in packed["maps"])
+    return FeatureTable(packed["digest"], packed["strides"], _tensor(packed["keys"]), maps)
 
 
 def _tensor(array: np.ndarray) -> Tensor:

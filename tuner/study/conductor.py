@@ -106,6 +106,11 @@ class Conductor:
         """By method, what all of its trials share."""
         return {method: self.template(method) for method in self._spaces}
 
+    @property
+    def precisions(self) -> Mapping[str, Precision]:
+        """The number format of each method that has one of its own."""
+        return self._terms.precisions
+
     def template(self, method: str) -> TrialSpec:
         """A trial of a method, without a number, a point and a folder."""
         space, blank = self._spaces[method], self._terms.blank
@@ -183,7 +188,7 @@ class Conductor:
         if record["rung"] >= self._terms.rungs:
             self.end(number, "finished")
             return False
-        exempt = entry.kind in ("default", "replicate") or not self._terms.early_stopping
+        exempt = entry.kind in ("default", "control", "replicate") or not self._terms.early_stopping
         # Among siblings score variance chooses, at their end: no criterion may do so before.
         if prune and not entry.group and not (exempt and value is not None):
             reason = "" if value is not None else f"{leading.name} is undefined"

@@ -28,11 +28,11 @@ from tuner.study.store import DriverStore
 Outcome = Literal["finished", "stopped_early", "failed"]
 # A `sibling` begins a method's defaults from another usual initial value, a `learned` trial is at
 # what another trial learned by gradient, a `warm` one at what did well in another study, and a
-# `replicate` repeats another trial with another seed.
-Kind = Literal["default", "sibling", "random", "search", "learned", "warm", "replicate"]
+# `replicate` repeats another trial with another seed, and a `control` is only compared with.
+Kind = Literal["default", "sibling", "random", "search", "learned", "warm", "replicate", "control"]
 
 # Trials that do not wait for the sampler: offered when a study is made.
-_GIVEN = ("default", "sibling", "warm")
+_GIVEN = ("default", "control", "sibling", "warm")
 
 _STATES = {
     "finished": TrialState.COMPLETE,
@@ -128,6 +128,7 @@ class Ledger:
     ) -> None:
         self._study = study
         self._spaces = {space.method: space for space in spaces}
+        self._sampled = sorted(space.method for space in spaces if not space.control)
         self._warm = tuple(warm)
         self._draft = contextlib.nullcontext if store is None else store.draft
         self._closing = contextlib.nullcontext if store is None else store.closing
@@ -219,7 +220,7 @@ class Ledger:
         """
         drawn = self._spaces[method].drawn
         params = {f"{method}.{name}": value for name, value in point.items() if name in drawn}
-        if len(self._spaces) > 1:
+        if len(self._sampled) > 1 and method in self._sampled:
             params["method"] = method
         marks: dict[str, Any] = {"kind": kind, "method": method}
         beside = {name: value for name, value in point.items() if name not in drawn}
@@ -272,8 +273,9 @@ class Ledger:
         spaces = self._spaces.values()
         groups = {s.method: group_name(s.method) if s.siblings else "" for s in spaces}
         given: list[tuple[str, Mapping[str, Value], Kind]] = [
-            (space.method, space.defaults, "default") for space in spaces
+            (space.method, space.defaults, "default") for space in spaces if not space.control
         ]
+        given += [(space.method, {}, "control") for space in spaces if space.control]
         given += [(s.method, point, "sibling") for s in spaces for point in s.siblings]
         for method, point, kind in given[already:]:
             self.enqueue(method, point, kind, group=groups[method])
@@ -282,13 +284,11 @@ class Ledger:
 
     def _draw(self, trial: optuna.Trial, random_trials: int) -> Entry:
         """Draw what a trial still lacks; what it has, it keeps."""
-        name = next(iter(self._spaces))
-        if len(self._spaces) > 1:
-            name = trial.suggest_categorical("method", sorted(self._spaces))
+        name = self._method_of(trial)
         space = self._spaces[name]
         point: dict[str, Value] = {}
         for parameter, distribution in space.drawn.items():
-            if space.idle(parameter, point):
+            if space.control or space.idle(parameter, point):
                 continue
             key = f"{name}.{parameter}"
             if isinstance(distribution, Choice):
@@ -309,6 +309,13 @@ class Ledger:
         trial.set_user_attr("point", {**point, **trial.user_attrs.get("beside", {})})
         return self.entry(trial.number)
 
+    def _method_of(self, trial: optuna.Trial) -> str:
+        if trial.user_attrs.get("kind") == "control":
+            return str(trial.user_attrs["method"])
+        if len(self._sampled) > 1:
+            return str(trial.suggest_categorical("method", self._sampled))
+        return self._sampled[0]
+
     def report(self, number: int, record: Record, value: float | None) -> bool:
         """Write a rung down; True where successive halving says to stop this trial.
 
@@ -318,7 +325,8 @@ class Ledger:
         frozen = self._frozen(number)
         trial = optuna.trial.Trial(self._study, frozen._trial_id)
         trial.set_user_attr("records", [*frozen.user_attrs.get("records", []), record])
-        if len(self._study.directions) > 1:
+        if len(self._study.directions) > 1 or frozen.user_attrs.get("kind") == "control":
+            # A control is no rival that others are stopped for.
             return False
         trial.report(math.nan if value is None else value, record["rung"])
         return value is None or bool(trial.should_prune())

@@ -7,12 +7,12 @@ import math
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
 
-from methods.contract import Context, Precision, TrialData, TuningMethod
+from methods.contract import Context, FeatureMethod, Precision, TrialData, TuningMethod
 from methods.registry import get_method
 from tuner.limits import memory, processors
 from tuner.study.budget import Budget
@@ -22,6 +22,7 @@ from tuner.study.space import MethodSpace
 from tuner.study.study_level import leading_criterion
 
 PROBE_STEPS = 6
+_PROBE_IMAGES = 24
 CLEARLY_FASTER = 1.2
 # Bytes that the process of a small trial takes, and the driver with Ray beside it.
 TRIAL_MEMORY = 0.75 * 2**30
@@ -126,11 +127,13 @@ def lay_out(config: StudyConfig, machine: Machine) -> Layout:
 
 @dataclass(frozen=True)
 class Speed:
-    """Seconds of one training step by number format, measured; and the one to use."""
+    """Seconds of one training step by number format, measured; the format to use, and the seconds
+    that a trial takes in it before its first step."""
 
     seconds: Mapping[str, float]
     precision: Precision
     channels_last: bool
+    setup: float = 0.0
 
     @property
     def step(self) -> float:
@@ -139,7 +142,8 @@ class Speed:
     @property
     def gain(self) -> float:
         """How many times faster than plain float32."""
-        return self.seconds[label("float32", False)] / self.step
+        plain = self.seconds.get(label("float32", False), self.seconds[label("float32", True)])
+        return plain / self.step
 
 
 def label(precision: str, channels_last: bool) -> str:
@@ -158,37 +162,57 @@ def measure(
     """
     method = get_method(space.method)
     device = torch.device("cuda" if layout.gpus else "cpu")
-    data = data.to(device)
+    backed = isinstance(method, FeatureMethod)
+    # A step takes as long with few images; what comes before it grows with their number.
+    probed = (_few(data, _PROBE_IMAGES) if backed else data).to(device)
     hyperparameters = space.complete(space.defaults)
+    # A method without steps is all set-up.
+    steps = {"steps": 2 * PROBE_STEPS} if "steps" in hyperparameters else {}
     threads = torch.get_num_threads()
     torch.set_num_threads(max(1, int(layout.cpus)))
-    variants: list[tuple[Precision, bool]] = [
-        ("float32", False),
-        ("float32", True),
-        ("bfloat16", True),
-    ]
+    variants: list[tuple[Precision, bool]] = [("float32", True), ("bfloat16", True)]
+    if not backed:
+        # A frozen network knows one memory layout.
+        variants.insert(0, ("float32", False))
     fixed = isinstance(method, TuningMethod)
     if fixed:
         variants.pop()
-    seconds = {}
+    seconds, setups = {}, {}
     try:
         for precision, channels_last in variants:
             context = Context(
                 rungs=2, device=device, precision=precision, channels_last=channels_last
             )
-            seconds[label(precision, channels_last)] = _step_seconds(
-                method.fit(data, {**hyperparameters, "steps": 2 * PROBE_STEPS}, context)
-            )
+            name = label(precision, channels_last)
+            fit = method.fit(probed, {**hyperparameters, **steps}, context)
+            setup, seconds[name] = _step_seconds(fit)
+            setups[name] = setup * len(data.train) / len(probed.train)
     finally:
         torch.set_num_threads(threads)
-    if fixed:
-        return Speed(seconds, "float32", True)
-    if config.precision != "auto":
-        return Speed(seconds, config.precision, True)
-    gain = seconds[label("float32", True)] / seconds[label("bfloat16", True)]
-    found: Precision = "bfloat16" if gain >= CLEARLY_FASTER else "float32"
-    key = f"{space.method} {data.size[0]}x{data.size[1]} {device.type} {layout.cpus:g}"
-    return Speed(seconds, _remembered(kept, key, found), True)
+    found: Precision = "float32"
+    if not fixed and config.precision != "auto":
+        found = config.precision
+    elif not fixed:
+        gain = seconds[label("float32", True)] / seconds[label("bfloat16", True)]
+        key = f"{space.method} {data.size[0]}x{data.size[1]} {device.type} {layout.cpus:g}"
+        found = _remembered(kept, key, "bfloat16" if gain >= CLEARLY_FASTER else "float32")
+    return Speed(seconds, found, True, setups[label(found, True)] if backed else 0.0)
+
+
+def _few(data: TrialData, count: int) -> TrialData:
+    """The same with a few images of each set."""
+    return TrialData(data.train[:count], data.held_out[:count], data.test[:count], data.textures)
+
+
+def demand_memory(method: str, each: int, at_once: int, there: float) -> None:
+    """Raise ValueError where trials hold more features than there is memory for."""
+    needed = each * at_once + REST_MEMORY
+    if each and needed > there:
+        raise ValueError(
+            f"{at_once} trials of {method} at once hold {each / 2**30:.1f} GiB of features each, "
+            f"which with the rest needs {needed / 2**30:.1f} GiB, but there are "
+            f"{there / 2**30:.1f} GiB; lower --set corrupted_versions, --parallel or --size"
+        )
 
 
 def _remembered(kept: Path, key: str, found: Precision) -> Precision:
@@ -209,13 +233,16 @@ def _remembered(kept: Path, key: str, found: Precision) -> Precision:
     return found
 
 
-def _step_seconds(fit: object) -> float:
-    """Seconds a step between the first rung and the second, so that the warm-up does not count."""
+def _step_seconds(fit: object) -> tuple[float, float]:
+    """Seconds before the first step, and of a step between the first rung and the second, so that
+    the warm-up does not count."""
     iterator = iter(fit)  # type: ignore[call-overload]
-    next(iterator)
     began = time.perf_counter()
     next(iterator)
-    return (time.perf_counter() - began) / PROBE_STEPS
+    middle = time.perf_counter()
+    next(iterator)
+    step = (time.perf_counter() - middle) / PROBE_STEPS
+    return max(0.0, middle - began - PROBE_STEPS * step), step
 
 
 def stopping_share(rungs: int, reduction: int, early_stopping: bool) -> float:
@@ -230,11 +257,9 @@ def stopping_share(rungs: int, reduction: int, early_stopping: bool) -> float:
     return (share + alive * (rungs - done)) / rungs
 
 
-def estimate(
-    budget: Budget, layout: Layout, step_seconds: float, steps: int, share: float
-) -> tuple[float, float]:
-    """Expected (trials, wall seconds) of a study."""
-    trial = step_seconds * steps * share * 1.15
+def estimate(budget: Budget, layout: Layout, trial_seconds: float) -> tuple[float, float]:
+    """Expected (trials, wall seconds) of a study whose mean trial trains for so long."""
+    trial = trial_seconds * 1.15
     if budget.kind == "trials":
         return budget.amount, budget.amount * trial / layout.parallel + 40
     if budget.kind == "seconds":
@@ -248,7 +273,7 @@ def _steps(space: MethodSpace) -> int:
 
 
 def _trained(space: MethodSpace) -> str:
-    return f"{_steps(space)} steps"
+    return f"{_steps(space)} steps" if _steps(space) else "nothing is trained"
 
 
 def _settings(space: MethodSpace) -> str:
@@ -272,6 +297,13 @@ class Plan:
     spaces: Sequence[MethodSpace]
     counts: Mapping[str, int]
     size: tuple[int, int]
+    networks: Mapping[str, str] = field(default_factory=dict)
+    feature_bytes: int = 0
+
+    @property
+    def sampled(self) -> list[MethodSpace]:
+        """Spaces that trials are drawn from."""
+        return [space for space in self.spaces if not space.control]
 
     @property
     def budget(self) -> Budget:
@@ -289,8 +321,11 @@ class Plan:
     def expected(self) -> tuple[float, float]:
         """Expected (trials, wall seconds), as if every method had the same share of the trials."""
         share = stopping_share(self.config.rungs, self.config.reduction, self.early_stopping)
-        trials = [self.speeds[space.method].step * _steps(space) for space in self.spaces]
-        return estimate(self.budget, self.layout, sum(trials) / len(trials), 1, share)
+        trials = [
+            self.speeds[space.method].setup + self.speeds[space.method].step * _steps(space) * share
+            for space in self.sampled
+        ]
+        return estimate(self.budget, self.layout, sum(trials) / len(trials))
 
     def lines(self) -> list[tuple[str, str]]:
         """The plan in words: pairs of a subject and what is planned."""
@@ -311,7 +346,8 @@ class Plan:
                 f"{self.counts['train']} normal to train on, {self.counts['held_out']} normal held "
                 f"out, {self.counts['test']} unlabelled, {self.size[0]} x {self.size[1]} px",
             ),
-            ("method", ", ".join(space.method for space in self.spaces)),
+            ("method", ", ".join(space.method for space in self.sampled)),
+            *self._features(),
             ("criterion", self._criterion() + second),
             ("budget", f"{self.budget}: about {trials:.0f} trials, {seconds / 60:.0f} min"),
             ("trials", f"{layout.parallel} at once, {each} each, trained {place}"),
@@ -327,9 +363,21 @@ class Plan:
 
     def _each(self, say: Callable[[MethodSpace], str]) -> str:
         """What is to be said of every method, with its name where there are several."""
-        if len(self.spaces) == 1:
-            return say(self.spaces[0])
-        return "; ".join(f"{space.method}: {say(space)}" for space in self.spaces)
+        if len(self.sampled) == 1:
+            return say(self.sampled[0])
+        return "; ".join(f"{space.method}: {say(space)}" for space in self.sampled)
+
+    def _features(self) -> list[tuple[str, str]]:
+        """Frozen networks, what their features take, and the method that trains nothing."""
+        if not self.networks:
+            return []
+        named = ", ".join(f"{name} ({digest[:12]})" for name, digest in self.networks.items())
+        said = f"of {named}, frozen; a trial holds {self.feature_bytes / 2**20:.0f} MB of them"
+        controls = [space.method for space in self.spaces if space.control]
+        return [
+            ("features", said),
+            *([("control", f"{', '.join(controls)}, which trains nothing")] * bool(controls)),
+        ]
 
     def _criterion(self) -> str:
         leading = leading_criterion(self.config).name

@@ -21,7 +21,8 @@ Array = NDArray[Any]
 
 @dataclass(frozen=True)
 class Pool:
-    """T trials that reached a rung and were judged there, in the order of their numbers.
+    """T trials that reached a rung and were judged there, in the order of their numbers; controls
+    are left out.
 
     `scores` float64 `[T, M]` are those of the unlabelled batch under the scoring that each trial
     was judged by, a row of NaN where they are not kept or not finite. `criteria` holds float64
@@ -79,7 +80,11 @@ def gather(
 ) -> Pool:
     """Put the judged trials of a study side by side; scores are read from their folders."""
     judged = sorted(
-        (e for e in entries if e.state in ("finished", "stopped_early") and e.records),
+        (
+            e
+            for e in entries
+            if e.kind != "control" and e.state in ("finished", "stopped_early") and e.records
+        ),
         key=lambda entry: entry.number,
     )
     rows = [_own_scores(TrialFiles(Path(folder(entry.number)))) for entry in judged]

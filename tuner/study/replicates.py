@@ -67,7 +67,7 @@ def due(
 def to_repeat(entries: Sequence[Entry], objective: Criterion) -> Entry | None:
     """Of the best finished trials the one that was repeated least; None where none finished."""
     again = Counter(e.origin for e in entries if e.kind == "replicate")
-    first = [e for e in entries if e.state == "finished" and e.kind != "replicate"]
+    first = [e for e in entries if e.state == "finished" and e.kind not in ("replicate", "control")]
     best = rank(first, objective)[:_BEST]
     return min(best, key=lambda e: again[e.number], default=None)
 

@@ -17,7 +17,8 @@ class NoWinner(RuntimeError):
 
 
 def rank(entries: Sequence[Entry], objective: Criterion) -> list[Entry]:
-    """Entries with a value of the criterion, best first: finished ones before stopped ones.
+    """Entries with a value of the criterion, best first: finished ones before stopped ones;
+    controls are left out.
 
     A trial that was stopped early was judged after less training, so it never outranks a finished
     one. Siblings come last, all but the one that stands for them (see `groups`). Ties go to the
@@ -33,7 +34,8 @@ def rank(entries: Sequence[Entry], objective: Criterion) -> list[Entry]:
     judged = [
         entry
         for entry in entries
-        if entry.state in ("finished", "stopped_early")
+        if entry.kind != "control"
+        and entry.state in ("finished", "stopped_early")
         and entry.last.get("criteria", {}).get(objective.name) is not None
     ]
     return sorted(judged, key=key)

@@ -22,7 +22,8 @@ class MethodSpace:
     `default_setting`. `pinned` names what the user fixed. `siblings` are the points beside the
     defaults that start a self-tuning method from its other usual initial values; a point may give
     values that are not drawn, too. `unless` says by name where a drawn value means nothing: there
-    it is not drawn, and a point leaves it out.
+    it is not drawn, and a point leaves it out. A `control` is run once at its defaults, to compare
+    with: nothing is drawn for it, and it cannot win.
     """
 
     method: str
@@ -34,6 +35,7 @@ class MethodSpace:
     pinned: frozenset[str] = frozenset()
     siblings: tuple[Mapping[str, Value], ...] = ()
     unless: Mapping[str, tuple[Condition, ...]] = field(default_factory=dict)
+    control: bool = False
 
     def complete(self, point: Mapping[str, Value]) -> dict[str, Value]:
         """Every training hyperparameter of a trial, from the drawn ones; the defaults of those

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -10,10 +11,20 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from methods.contract import Context, Detector, TrialData, stream_seed
+from methods.backbones.table import FeatureTable
+from methods.contract import (
+    Context,
+    Detector,
+    FeatureMethod,
+    FrozenNetwork,
+    Precision,
+    TrialData,
+    stream_seed,
+)
 from methods.criteria.contract import Criterion
 from methods.criteria.defects import build_synthetic
 from methods.criteria.registry import criterion_names, get_criterion
+from methods.hyperparameter import Value
 from methods.registry import get_method
 from search_spaces.loader import load_search_space
 from tuner.data import Prepared, Split, load_textures, prepare, split
@@ -22,13 +33,15 @@ from tuner.study.config import SPLIT_STREAM, SYNTHETIC_STREAM, StudyConfig
 from tuner.study.files import TrialFiles
 from tuner.study.home import Home, StudyFolder
 from tuner.study.ledger import Entry, WarmPoint
-from tuner.study.plan import Layout, Machine, Plan, Speed, lay_out, measure
+from tuner.study.plan import Layout, Machine, Plan, Speed, demand_memory, lay_out, measure
 from tuner.study.pool import Pool, gather
 from tuner.study.space import MethodSpace, build_space, combinations, families_of
 from tuner.study.study_level import STUDY_LEVEL, leading_criterion
 from tuner.study.warm_start import find_warm_points
 
 DEFAULT_SIZES = {"cpu": 64, "gpu": 256}
+# What a trained detector on features has to beat.
+CONTROL = "patch-memory"
 
 
 @dataclass(frozen=True)
@@ -77,6 +90,37 @@ class Workbench:
             self.textures,
         )
 
+    def with_features(self, precisions: Mapping[str, Precision]) -> StudyArrays:
+        """`arrays`, with what the frozen networks of the study's methods say of every image: each
+        network and each of its sets of levels once, in the number format of the method."""
+        images = [torch.from_numpy(part) for part in (self.parts.train, self.parts.held_out)]
+        images += [torch.from_numpy(self.parts.test)]
+        images += [torch.from_numpy(self.arrays.synthetic["images"])]
+        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        tables: list[FeatureTable] = []
+        for space in self.spaces:
+            method = get_method(space.method)
+            if not isinstance(method, FeatureMethod):
+                continue
+            context = Context(device=device, precision=precisions.get(space.method, "float32"))
+            for values in backed(space):
+                network = method.backbone(values)
+                if not any(table.serves(network.digest, network.strides) for table in tables):
+                    tables.append(method.tabulate(values, images, context))
+        return self.arrays.with_features(tables)
+
+    @cached_property
+    def backbones(self) -> dict[str, FrozenNetwork]:
+        """The frozen networks of the study's methods by name."""
+        found: dict[str, FrozenNetwork] = {}
+        for space in self.spaces:
+            method = get_method(space.method)
+            if isinstance(method, FeatureMethod):
+                for values in backed(space):
+                    network = method.backbone(values)
+                    found[network.name] = network
+        return found
+
     def space(self, method: str) -> MethodSpace:
         return next(space for space in self.spaces if space.method == method)
 
@@ -86,7 +130,11 @@ class Workbench:
             config=self.config,
             machine=self.machine,
             layout=self.layout,
-            speeds={space.method: self._measure(space, home) for space in self.spaces},
+            speeds={
+                space.method: self._measure(space, home)
+                for space in self.spaces
+                if not space.control
+            },
             spaces=self.spaces,
             counts={
                 "train": len(self.parts.train),
@@ -94,7 +142,22 @@ class Workbench:
                 "test": len(self.parts.test),
             },
             size=self.data.size,
+            networks={name: network.digest for name, network in self.backbones.items()},
+            feature_bytes=self._feature_bytes(),
         )
+
+    def _feature_bytes(self) -> int:
+        """Memory of features that the largest trial of the study holds for itself. Raises
+        ValueError where the machine has less than all trials at once need."""
+        largest, owner = 0, ""
+        for space in self.spaces:
+            method = get_method(space.method)
+            if isinstance(method, FeatureMethod):
+                needed = max(method.trial_bytes(self.data, values) for values in space.variants())
+                largest, owner = max((largest, owner), (needed, space.method))
+        at_once = self.layout.parallel if not self.config.address else 1
+        demand_memory(owner, largest, at_once, self.machine.memory)
+        return largest
 
     def pool(self, entries: Sequence[Entry], folder: StudyFolder) -> Pool:
         """The judged trials side by side, under every criterion."""
@@ -128,6 +191,7 @@ def set_up(
     layout = lay_out(config, machine)
     objectives = _objectives(config)
     spaces = tuple(_space(config, name, machine) for name in config.methods)
+    spaces += _controls(config, spaces, machine)
     warm = find_warm_points(config, home, spaces)
     size = config.size or (DEFAULT_SIZES[machine.preset],) * 2
     prepared = prepare(
@@ -167,6 +231,28 @@ def _space(config: StudyConfig, name: str, machine: Machine) -> MethodSpace:
             f"the search space {config.space} is for {space.method}, but the method is {name}"
         )
     return build_space(method, space, machine.preset, _pins_of(config.pins, name))
+
+
+def _controls(
+    config: StudyConfig, spaces: Sequence[MethodSpace], machine: Machine
+) -> tuple[MethodSpace, ...]:
+    """Methods that train nothing and stand beside those that they share a frozen network with."""
+    backed_spaces = [s for s in spaces if isinstance(get_method(s.method), FeatureMethod)]
+    if not backed_spaces or CONTROL in config.methods:
+        return ()
+    values = backed_spaces[0].complete(backed_spaces[0].defaults)
+    pins = {name: values[name] for name in ("backbone", "levels")}
+    built = build_space(get_method(CONTROL), load_search_space(CONTROL), machine.preset, pins)
+    fixed = {**built.fixed, **built.defaults}
+    return (dataclasses.replace(built, drawn={}, defaults={}, fixed=fixed, control=True),)
+
+
+def backed(space: MethodSpace) -> list[dict[str, Value]]:
+    """The hyperparameters of a space that differ in their frozen network or its levels."""
+    found: dict[tuple[Value, ...], dict[str, Value]] = {}
+    for values in space.variants():
+        found.setdefault((values["backbone"], values["levels"]), values)
+    return list(found.values())
 
 
 def _pins_of(pins: Mapping[str, object], method: str) -> dict[str, object]:
