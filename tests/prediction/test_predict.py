@@ -161,6 +161,8 @@ def test_patterns_leave_out_what_systems_left_and_do_not_go_round(line):
     (line / "late" / "again").symlink_to(line)
     assert len(find([str(line / "**" / "*.png")])) == 9 and len(find([str(line)])) == 9
     assert len(find([str(line / "early" / "@eaDir" / "*" / "*.png")])) == 1
+    assert len(find([str(line / "late" / ".." / "late" / "*.png")])) == 4
+    assert len(find([(line / "late").as_uri(), str(line / "early" / "0.png")])) == 5
 
 
 def test_a_stream_that_fails_leaves_no_table(model, line, tmp_path):

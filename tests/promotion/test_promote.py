@@ -10,11 +10,15 @@ import subprocess
 import sys
 from dataclasses import asdict
 
+import numpy as np
 import pytest
 
 import tuner
+from tests.registry.conftest import SIZE, write_toy
+from tuner.data.survey import Depth
 from tuner.promotion.promote import PromotionRefused, history, retire
-from tuner.registry import Export, PackageError, RegistryError
+from tuner.promotion.rematch import Batch, scores_of
+from tuner.registry import Export, PackageError, RegistryError, load_package
 from tuner.registry.export import EXPORT_FILE, ONNX_FILE
 from tuner.registry.history import HISTORY_TAG, Event
 from tuner.registry.package import PACKAGE_FILE, WEIGHTS_FILE
@@ -295,3 +299,15 @@ def test_whom_a_rollback_returns_to(line, expected):
         events.append(Event(kind, after, before))
         before = after
     assert previous(events) == expected
+
+
+def test_rivals_see_sixteen_bit_images_each_on_its_own_scale(tmp_path):
+    write_toy(tmp_path / "same", ceiling=52400, floor=51200)
+    write_toy(tmp_path / "full")
+    seen = np.random.default_rng(0).integers(0, 256, (5, 3, *SIZE), dtype=np.uint8)
+    batch = Batch(seen, seen, None, Depth(52400, 51200))
+    samples = np.rint(51200 + seen.transpose(0, 2, 3, 1) * (1200 / 255)).astype(np.uint16)
+    for name in ("same", "full"):
+        rival = load_package(tmp_path / name)
+        (found,) = scores_of(rival, batch)
+        assert np.array_equal(found, rival.predict(samples)["score"])

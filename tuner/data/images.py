@@ -173,7 +173,8 @@ def _room(image: ImageFile, size: Size | None = None) -> Iterator[Size | None]:
     from PIL import Image
 
     pixels, deep = image.width * image.height, ";16" in _raw_mode(image) or image.mode[0] == "I"
-    if pixels * len(image.getbands()) * (2 if deep else 1) > _MOST_BYTES:
+    # Samples of 16 bits go through floats.
+    if pixels * len(image.getbands()) * (8 if deep else 1) > _MOST_BYTES:
         raise ValueError(
             f"has {pixels / 1e6:.0f} million pixels, more than can be decoded at once; cut it into "
             "parts that are images of their own"

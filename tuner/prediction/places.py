@@ -6,7 +6,7 @@ import glob
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cache, partial
 from pathlib import Path, PurePosixPath
 
 from tuner.addresses import local_path
@@ -48,11 +48,11 @@ def _in(place: str) -> list[Found]:
     if path.exists():
         return [Found(place, path.read_bytes)]
     matches = sorted(glob.glob(str(path), recursive=True)) if glob.has_magic(place) else []
-    named = set(path.parts)
+    named, goes_round = set(path.parts), cache(_goes_round)
     files = [
         Path(match)
         for match in matches
-        if is_image(match) and _meant(match, named) and Path(match).is_file()
+        if is_image(match) and _meant(match, named, goes_round) and Path(match).is_file()
     ]
     if not files:
         raise DataError(
@@ -62,14 +62,18 @@ def _in(place: str) -> list[Found]:
     return [Found(str(file), file.read_bytes) for file in files]
 
 
-def _meant(match: str, named: set[str]) -> bool:
+def _meant(match: str, named: set[str], goes_round: Callable[[str], bool]) -> bool:
     """Whether what a pattern matched is meant by it: not of a file server or an operating system,
     unless the pattern names that; and not found again through a link to a folder above."""
-    parts = Path(match).parts
-    if not all(part in named or visible(part) for part in parts):
+    if not all(part in named or visible(part) for part in Path(match).parts):
         return False
-    above = [os.path.realpath(folder) for folder in Path(match).parents]
-    return len(set(above)) == len(above)
+    return not goes_round(os.path.dirname(os.path.abspath(match)))
+
+
+def _goes_round(folder: str) -> bool:
+    """Whether a path goes through one folder twice, by a link to a folder above."""
+    above = [os.path.realpath(str(each)) for each in (folder, *Path(folder).parents)]
+    return len(set(above)) < len(above)
 
 
 def _bucket(place: str) -> list[Found]:

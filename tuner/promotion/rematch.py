@@ -19,6 +19,7 @@ from methods.criteria.registry import criterion_names, get_criterion
 from methods.criteria.resampling import resample
 from methods.registry import get_method
 from tuner.data import prepare, split
+from tuner.data.survey import Depth
 from tuner.registry.package import Package, PackagedDetector
 from tuner.study.config import SPLIT_STREAM, SYNTHETIC_STREAM, StudyConfig
 from tuner.study.home import Home
@@ -26,6 +27,8 @@ from tuner.study.home import Home
 # Fallback where the study's own criterion cannot compare detectors with scores in unlike units.
 COMPARABLE = "synthetic_validation"
 REPEATS = 200
+# Of images with 8 bits, and of those that use all of 16.
+FULL_DEPTH = Depth(65535)
 CONFIDENCE = 1.645
 BOOTSTRAP_STREAM = 0x9C
 
@@ -51,12 +54,14 @@ class Batch:
 
     All uint8 `[., 3, H, W]` at the larger of the two detectors' sizes, so that each resizes for
     itself and neither sees images that were enlarged from the other's. Without a champion there is
-    nothing to compare, and no defect is pasted.
+    nothing to compare, and no defect is pasted. `depth` is the scale that 16-bit samples were taken
+    on.
     """
 
     held_out: np.ndarray
     test: np.ndarray
     synthetic: SyntheticSet | None
+    depth: Depth = FULL_DEPTH
 
 
 def gather(config: StudyConfig, home: Home, challenger: Package, champion: Package | None) -> Batch:
@@ -75,9 +80,10 @@ def gather(config: StudyConfig, home: Home, challenger: Package, champion: Packa
             f"the images of {config.data} have changed since the challenger was tuned (fingerprint "
             f"{prepared.fingerprint[:12]}, was {challenger.fingerprint[:12]}); launch a new study"
         )
+    depth = Depth(prepared.ceiling, prepared.floor)
     parts = split(prepared, stream_seed(config.seed, SPLIT_STREAM) % 2**32, config.held_out)
     if champion is None:
-        return Batch(parts.held_out, parts.test, None)
+        return Batch(parts.held_out, parts.test, None, depth)
     families = (get_method(m).families(values) for p in packages for m, values in p.trained)
     synthetic = build_synthetic(
         torch.from_numpy(parts.held_out),
@@ -87,17 +93,22 @@ def gather(config: StudyConfig, home: Home, challenger: Package, champion: Packa
         embedded="test_appearance" in _led(config).needs,
         normals=torch.from_numpy(parts.train),
     )
-    return Batch(parts.held_out, parts.test, synthetic)
+    return Batch(parts.held_out, parts.test, synthetic, depth)
 
 
 def scores_of(rival: PackagedDetector, batch: Batch) -> list[np.ndarray]:
     """A packaged detector on the images of a batch, in their order: float64 `[V]`, `[M]`, `[Q]`.
 
-    Of the held-out normals alone where there is nothing to compare.
+    Of the held-out normals alone where there is nothing to compare. One that takes 16-bit samples
+    on another scale than the batch gets them as samples again.
     """
     images = [batch.held_out]
     if batch.synthetic is not None:
         images += [batch.test, batch.synthetic.images.numpy()]
+    depth = batch.depth
+    if depth not in (FULL_DEPTH, rival.package.intake.depth):
+        step = (depth.ceiling - depth.floor) / 255
+        images = [np.rint(depth.floor + part * step).astype(np.uint16) for part in images]
     return [rival.predict(part.transpose(0, 2, 3, 1))["score"] for part in images]
 
 
