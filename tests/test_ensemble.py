@@ -92,6 +92,9 @@ def test_an_ensemble_survives_its_driver_and_judges_alike_everywhere(
     verdicts = list(tuner.predict("part@champion", f"{tmp_path}/*.png", home=home, device="cpu"))
     assert [verdict.score for verdict in verdicts] == found["score"].tolist()
     folder = locate("part@champion", where, registry_uri(None, where)).folder
+    # A proxy for all the world but this machine.
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
+    monkeypatch.setenv("no_proxy", "")
     with serving(folder, port=0) as there:
         served = ask(there.url, images)
         with pytest.raises(KeyboardInterrupt):

@@ -189,8 +189,8 @@ class Job:
             full = no_room(error)
             if full is not None:
                 raise Interrupted(
-                    f"the ledger or the study's folder has no room ({full}); make room in "
-                    f"{self.home.path}, then {go_on}"
+                    f"the ledger or the study's folder cannot be written to ({full}); make room in "
+                    f"{self.home.path}, or mend what keeps it from being written to, then {go_on}"
                 ) from None
             if database_error(error):
                 trouble = in_the_way(error, ledger_url(self.config, self.home))
@@ -297,7 +297,7 @@ class Job:
             conductor.closing = True
         finally:
             self.voice.unwatch()
-            ledger.note(seconds=conductor.spent().seconds)
+        ledger.note(seconds=conductor.spent().seconds)
         if conductor.live or conductor.closing or conductor.open:
             entries = ledger.entries()
             running = sum(entry.state == "running" for entry in entries)

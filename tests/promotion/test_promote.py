@@ -271,6 +271,10 @@ def test_a_registry_that_is_away_or_was_never_there(shop, tmp_path, monkeypatch)
         uri = f"http://127.0.0.1:{probe.getsockname()[1]}"
     with pytest.raises(RegistryError, match="is away"):
         promoted(shop, tracking_uri=uri)
+    database = "postgresql://hush-user:hush-word@127.0.0.1:9/d"
+    with pytest.raises(RegistryError, match=r"127\.0\.0\.1:9/d is away.*refused") as said:
+        promoted(shop, tracking_uri=database)
+    assert "hush" not in str(said.value)
     with pytest.raises(RegistryError, match="there is no registry"):
         tuner.promote("part", home=tmp_path / "nowhere")
     assert not (tmp_path / "nowhere").exists()

@@ -9,6 +9,7 @@ from typing import Any
 
 import optuna
 import pytest
+import sqlalchemy
 
 from search_spaces.loader import Choice
 from tests.study.toys import make_conductor, make_ledger, play
@@ -47,6 +48,29 @@ def test_memory_equals_the_database_at_every_rung(tmp_path: Path) -> None:
     assert here == there and {t["_user_attrs"]["outcome"] for t in here} == {
         "finished", "stopped_early",
     }  # fmt: skip
+
+
+def test_nobody_sees_a_trial_ended_without_all_of_its_fields(tmp_path: Path) -> None:
+    """Another process reads the ledger after each of its transactions."""
+    ledger = make_ledger(tmp_path)
+    ends: dict[int, Any] = {}
+    looks = 0
+
+    def look(_: Any) -> None:
+        nonlocal looks
+        for entry in Ledger.read(url(tmp_path), "toy-study").entries():
+            looks += 1
+            if entry.state != "running":
+                assert entry == ends.setdefault(entry.number, entry)
+                assert entry.ended is not None
+                assert entry.state != "finished" or entry.value is not None
+
+    engine = ledger._study._storage._behind.engine
+    sqlalchemy.event.listen(engine, "commit", look)
+    play(make_conductor(ledger, "5"), lambda spec, rung: 1.0 + spec.number % 2)
+    look(None)
+    assert len(ends) == 5 and looks > 50
+    assert list(ends.values()) == ledger.entries()
 
 
 def test_a_trial_that_cannot_be_drawn_leaves_nothing(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from tuner.addresses import without_credentials
 from tuner.cli.errors import explained
 from tuner.cli.output import only_json, print_json
 from tuner.cli.study_options import takes_study
@@ -40,8 +41,13 @@ def launch(
         from tuner import api
         from tuner.cli.voice import make_voice
         from tuner.job import plan_study
+        from tuner.study.config import STORAGE_VARIABLE, TRACKING_VARIABLE
 
         request = study()
+        for option, name in (("storage", STORAGE_VARIABLE), ("tracking_uri", TRACKING_VARIABLE)):
+            if request[option] and without_credentials(request[option]) != request[option]:
+                text = f"everybody on this machine sees the command line: give it by {name}"
+                typer.secho(f"warning: a password is in it; {text}", err=True, fg="yellow")
         voice = make_voice(to_error=as_json)
         if dry_run:
             config = api.configure(**request)

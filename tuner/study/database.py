@@ -24,6 +24,12 @@ _FIRST_USE = 0x74756E6572
 """The number of PostgreSQL's advisory lock that is held while tables are made."""
 
 
+_UNWRITABLE = (
+    "disk is full", "No space left", "quota exceeded", "Read-only file system",
+    "readonly database", "disk I/O error", "Input/output error",
+)  # fmt: skip
+
+
 class LedgerUnreachable(ValueError):
     """The database of the ledger cannot be opened; the message holds no password."""
 
@@ -129,10 +135,11 @@ def engine_options(url: str) -> dict[str, Any]:
 
 
 def no_room(error: BaseException | None) -> str | None:
-    """Where an error says, of itself or of its causes, that a disk is full: the words."""
+    """Where an error says, of itself or of its causes, that a disk is full or takes nothing: the
+    words."""
     for found in causes(error):
         for line in reversed(str(found).splitlines()):
-            if any(word in line for word in ("disk is full", "No space left", "quota exceeded")):
+            if any(word in line for word in _UNWRITABLE):
                 return line.strip()[:200]
     return None
 

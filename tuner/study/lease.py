@@ -28,6 +28,7 @@ from sqlalchemy.exc import IntegrityError
 from tuner.study.database import engine_options, open_with
 
 PERIOD = 15.0
+HURRY = 2.0
 STALE = 60.0
 """Seconds after which a driver that says nothing counts as dead."""
 
@@ -125,10 +126,10 @@ class Lease:
         trace: TracebackType | None,
     ) -> None:
         self._ended.set()
-        self._thread.join()
+        self._thread.join(None if error is None else HURRY)
         # A database that is away now is the driver's own trouble; the lease runs out by itself.
         with contextlib.suppress(Exception):
-            self._write(self._mine, holder=None)
+            self._write(self._mine, hurry=error is not None, holder=None)
         self._engine.dispose()
 
     @property
@@ -183,8 +184,11 @@ class Lease:
                     self.lost = True
                     return
 
-    def _write(self, where: sql.ColumnElement[bool], **values: Any) -> bool:
+    def _write(self, where: sql.ColumnElement[bool], *, hurry: bool = False, **values: Any) -> bool:
         with self._engine.begin() as connection:
+            if hurry and self._engine.dialect.name == "sqlite":
+                # Whoever locks it has been waited for already.
+                connection.exec_driver_sql(f"PRAGMA busy_timeout = {int(1000 * HURRY)}")
             change = _LEASES.update().where(where).values(beat=_now(self._engine), **values)
             return connection.execute(change).rowcount == 1
 

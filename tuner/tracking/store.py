@@ -23,12 +23,15 @@ from tuner.addresses import (
 
 LOCK_SECONDS = 120.0
 PROBE_SECONDS = 3.0
+DATABASE_RETRIES = 3
+"""With pauses of 0.1 to 0.7 s between."""
 
 # MLflow's own answer to a server that is away is to retry for minutes inside one call; the driver
 # of a study must not stand still for that long. Its usage telemetry has no place in a factory.
 _ENVIRONMENT = {
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",
+    "PGCONNECT_TIMEOUT": "20",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
     "MLFLOW_DISABLE_TELEMETRY": "true",
@@ -167,6 +170,11 @@ def make_client(uri: str) -> Any:
     path = sqlite_path(uri)
     if path is not None and (wrong := sqlite.damage(path)):
         raise StoreDamaged(path, wrong)
+    if not uri.startswith(("http://", "https://")):
+        from mlflow.store.db import utils
+
+        # As with a server: its own answer to a database that is away is to retry for minutes.
+        utils.MAX_RETRY_COUNT = DATABASE_RETRIES
     uri = with_driver(uri)
     return mlflow.MlflowClient(tracking_uri=uri, registry_uri=uri)
 
