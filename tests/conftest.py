@@ -15,10 +15,13 @@ import pytest
 from PIL import Image
 
 from tests.stores import bucket, database
+from tuner.addresses import spare_loopback
 
 __all__ = ["bucket", "database"]
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# Servers of tests are on this machine.
+spare_loopback()
 # Ray's processes give way to all others; beside a second process of tests, they would starve.
 os.environ.setdefault("RAY_worker_niceness", "0")
 

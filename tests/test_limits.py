@@ -8,6 +8,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from tuner import limits
 from tuner.limits import memory, processors
 from tuner.study.config import StudyConfig
 from tuner.study.plan import Machine, lay_out
@@ -81,6 +82,20 @@ def test_no_limit_is_the_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     )  # fmt: skip
     for root in (unlimited, tmp_path / "nothing"):
         assert processors(root) == 5 and memory(root) == psutil.virtual_memory().total
+
+
+def test_libraries_start_no_more_threads_than_a_quota_bears(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "")
+    monkeypatch.delenv("OMP_NUM_THREADS")
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(64)), raising=False)
+    monkeypatch.setattr(limits, "processors", lambda: 64)
+    limits.hold_threads()
+    assert "OMP_NUM_THREADS" not in os.environ
+    monkeypatch.setattr(limits, "processors", lambda: 2)
+    limits.hold_threads()
+    assert os.environ["OMP_NUM_THREADS"] == "2"
 
 
 def test_as_many_trials_at_once_as_memory_bears() -> None:

@@ -12,20 +12,32 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-import psutil
-
 _ROOT = Path("/")
 
 
 def processors(root: Path = _ROOT) -> int:
     """How many processors this process may keep busy, at least 1; part of one counts as one."""
-    count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     quotas = [_quota(folder) for folder in _groups("cpu", root)]
-    return max(1, math.ceil(min([float(count or 1), *quotas])))
+    return max(1, math.ceil(min([_bound_to(), *quotas])))
+
+
+def hold_threads() -> None:
+    """Keep libraries from starting a thread for each processor of the machine where a quota leaves
+    fewer of them: the quota is then spent on waiting for each other."""
+    if (count := processors()) < _bound_to():
+        os.environ.setdefault("OMP_NUM_THREADS", str(count))
+
+
+def _bound_to() -> int:
+    """The processors that this process may run on, whatever share of them it gets."""
+    count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return count or 1
 
 
 def memory(root: Path = _ROOT) -> int:
     """How many bytes of memory this process and those beside it in its group may take."""
+    import psutil
+
     names = ("memory.max", "memory.high", "memory.limit_in_bytes")
     limits = [_number(group / name) for group in _groups("memory", root) for name in names]
     return int(min([psutil.virtual_memory().total, *limits]))

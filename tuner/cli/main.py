@@ -26,6 +26,7 @@ from tuner.cli import (
 )
 from tuner.cli.brief import be_brief
 from tuner.cli.output import ready_output
+from tuner.limits import hold_threads
 
 # Commands of few seconds, most of which go into imports.
 BRIEF = ("promote", "history", "retire")
@@ -73,6 +74,7 @@ def main() -> None:
     """Run the command line; an error that a user can mend is one line and exit code 2."""
     whole_output = ready_output()
     spare_loopback()
+    hold_threads()
     # What is imported stays: looking through it for garbage costs a sixth of a short command.
     gc.set_threshold(50_000)
     # What Pillow has to say of a file is no line of its source; what matters is said of the image.
