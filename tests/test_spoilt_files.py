@@ -13,6 +13,7 @@ import pytest
 
 from tests.conftest import write_mvtec
 from tuner.job import audit, launch, resume
+from tuner.reporting import report
 from tuner.status import study_status
 from tuner.study import database
 from tuner.study.config import StudyConfig
@@ -123,6 +124,18 @@ def test_a_ledger_that_is_gone_is_not_begun_anew(home: Home, damage: Callable[[P
 
 def asked(home: Home) -> StudyConfig:
     return StudyConfig.read(home.study("whole").config)
+
+
+def test_what_a_command_writes_again_is_named_with_it(home: Home) -> None:
+    folder = home.study("whole")
+    for file, command in ((folder.audit, "audit"), (folder.summary, "resume")):
+        cut(file)
+        with pytest.raises(ValueError, match=rf"{file} is damaged.*tuner {command} whole"):
+            report("whole", home)
+    warmed = asked(home).changed(name="next", warm_start="whole")
+    cut(folder.config)
+    with pytest.raises(ValueError, match=rf"{folder.config} is damaged"):
+        launch(warmed, home)
 
 
 def test_what_was_measured_is_measured_again(home: Home) -> None:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tuner.study.config import read_config
 from tuner.study.home import Home
+from tuner.study.jsonfile import read_json
 
 
 def compare(names: Sequence[str], home: Home) -> dict[str, Any]:
@@ -63,7 +63,7 @@ def _summary(name: str, home: Home) -> dict[str, Any]:
     file = home.study(name).summary
     if not file.is_file():
         raise ValueError(f"{name} has not ended; end it first by: tuner resume {name}")
-    summary: dict[str, Any] = json.loads(file.read_text())
+    summary: dict[str, Any] = read_json(file, f"it is written again by: tuner resume {name}")
     return summary
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -15,6 +14,7 @@ from tuner.story.charts import charts_of
 from tuner.story.images import Eye, corruptions
 from tuner.story.rows import criterion_rows, default_of, hyperparameter_rows, trial_row
 from tuner.study.home import StudyFolder
+from tuner.study.jsonfile import read_json
 from tuner.study.ledger import Entry
 from tuner.study.selection import Winner
 from tuner.study.workbench import Workbench
@@ -26,12 +26,15 @@ _RELIABILITY = "reliability not assessed"
 def tell(bench: Workbench, entries: Sequence[Entry], folder: StudyFolder) -> Story:
     """The story of a study that has a winner. Labels are looked at only where an audit has opened
     them before."""
-    summary = json.loads(folder.summary.read_text())
+    name = bench.config.name
+    summary = read_json(folder.summary, f"it is written again by: tuner resume {name}")
     package = read_package(folder.package)
     chosen = Winner.kept(entries, named(summary))
     winner = chosen.lead
     leading = bench.objectives[0]
-    audit = json.loads(folder.audit.read_text()) if folder.audit.is_file() else None
+    audit = None
+    if folder.audit.is_file():
+        audit = read_json(folder.audit, f"it is written again by: tuner audit {name}")
     aurocs = {} if audit is None else audit.get("trials", {}).get("image_auroc", {})
     trials = [trial_row(e, leading.name, aurocs.get(str(e.number))) for e in entries]
     sight, threshold = sight_of(bench, chosen, folder), package.threshold

@@ -1,4 +1,4 @@
-"""Writing JSON files whole, with plain values only."""
+"""JSON files: written whole with plain values only, and read."""
 
 from __future__ import annotations
 
@@ -15,6 +15,14 @@ def write_json(path: Path, content: object) -> None:
     temporary = path.with_suffix(".tmp")
     temporary.write_text(json.dumps(clean(content), indent=2) + "\n")
     temporary.replace(path)
+
+
+def read_json(path: Path, cure: str) -> Any:
+    """What a file holds. Raises ValueError naming it, with the cure, where it is no JSON."""
+    try:
+        return json.loads(path.read_bytes())
+    except ValueError as error:
+        raise ValueError(f"{path} is damaged ({error}); {cure}") from None
 
 
 def clean(content: Any) -> Any:

@@ -7,15 +7,14 @@ What did well elsewhere is a guess here, and its result teaches the sampler like
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from tuner.study.config import StudyConfig, ledger_url, read_config
+from tuner.study.config import StudyConfig, StudyDamaged, ledger_url, read_config
 from tuner.study.database import LedgerUnreachable
 from tuner.study.home import Home
-from tuner.study.jsonfile import write_json
+from tuner.study.jsonfile import read_json, write_json
 from tuner.study.ledger import Entry, Ledger, StudyNotFound, WarmPoint
 from tuner.study.selection import rank
 from tuner.study.space import MethodSpace
@@ -36,7 +35,8 @@ def find_warm_points(
         return ()
     kept = home.study(config.name).warm_start
     if kept.is_file():
-        return tuple(WarmPoint(**point) for point in json.loads(kept.read_text()))
+        cure = f"move it away: the points are then looked for in {config.warm_start} again"
+        return tuple(WarmPoint(**point) for point in read_json(kept, cure))
     theirs = _their_config(config, home)
     if theirs is None:
         known = ", ".join(name for name in home.study_names() if name != config.name) or "none yet"
@@ -66,7 +66,7 @@ def _their_config(config: StudyConfig, home: Home) -> StudyConfig | None:
         return None
     try:
         return read_config(config.warm_start, home)
-    except LedgerUnreachable:
+    except (LedgerUnreachable, StudyDamaged):
         raise
     except ValueError:
         return None
