@@ -103,6 +103,9 @@ def test_an_ensemble_survives_its_driver_and_judges_alike_everywhere(
         assert served[name] == found[name].tolist(), name
     np.testing.assert_allclose(served["map"], found["map"], rtol=1e-6)
     assert "An ensemble of trials" in Path(summary["report"]).read_text()
+    where.study("joint").joint_scores.write_bytes(b"")
+    with pytest.raises(ValueError, match="written again by: tuner resume joint"):
+        tuner.audit("joint", home=home)
 
 
 def test_only_trials_that_got_as_far_as_the_first_one_are_members() -> None:

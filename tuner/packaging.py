@@ -99,7 +99,19 @@ def sight_of(bench: Workbench, winner: Winner, folder: StudyFolder) -> Sight:
     if not winner.members:
         own = TrialFiles(folder.trial(winner.lead.number)).own_scores()
         return Sight(restore(bench, winner.lead, folder), winner.lead.last["scoring"], own)
-    return Sight(joint_detector(folder), {}, np.load(folder.joint_scores))
+    return Sight(joint_detector(folder), {}, joint_scores(folder))
+
+
+def joint_scores(folder: StudyFolder) -> Array:
+    """Scores `[M]` of the unlabelled batch by the ensemble that a study packaged. Raises ValueError
+    where their file is lost."""
+    try:
+        return np.asarray(np.load(folder.joint_scores))
+    except (OSError, ValueError, EOFError) as error:
+        raise ValueError(
+            f"{folder.joint_scores} is lost ({error}); it is written again by: tuner resume "
+            f"{folder.path.name}"
+        ) from None
 
 
 def joint_detector(folder: StudyFolder) -> Detector:

@@ -28,7 +28,7 @@ from tuner.evaluation.audit import (
 from tuner.evaluation.criteria import judge_criterion, random_pick, standing
 from tuner.evaluation.remembered import Remembered
 from tuner.evaluation.thresholds import threshold_figures
-from tuner.packaging import joint_detector
+from tuner.packaging import joint_detector, joint_scores
 from tuner.registry.package import WEIGHTS_FILE, read_package
 from tuner.study.arms import default_of
 from tuner.study.files import CRITERION_PREFIX, TrialFiles
@@ -236,7 +236,7 @@ class StudyAudit:
 
     def joint(self) -> Contender:
         """Scores and maps of the ensemble that the study packaged."""
-        scores = np.load(self.folder.joint_scores)
+        scores = joint_scores(self.folder)
         key = self.remembered.key(self.folder.package / WEIGHTS_FILE, {"method": ENSEMBLE})
         known = self.remembered.of(key)
         if known is not None:
