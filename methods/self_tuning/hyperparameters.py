@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from methods.augmentation import augmentation_names
-from methods.hyperparameter import Hyperparameter
+from methods.hyperparameter import Hyperparameter, at
 from methods.self_tuning.starting_point import initial_hyperparameters
 
 _PAPER = "ST-SSAD, Appendix C.2"
@@ -143,6 +143,15 @@ TUNING: tuple[Hyperparameter, ...] = (
         choices=("validation_loss", "mmd", "mmd_raw"),
         symbol="L_val",
         source="ST-SSAD, Eq. 3; the others are its ablations",
+    ),
+    Hyperparameter(
+        "mmd_kernel",
+        "linear",
+        "kernel of the maximum mean discrepancy: linear compares the means of embeddings, gaussian"
+        " (by the median of their distances) all of their distribution",
+        choices=("linear", "gaussian"),
+        source="ours; ST-SSAD names none",
+        unless=(at(alignment="validation_loss"),),
     ),
     Hyperparameter(
         "validation",
