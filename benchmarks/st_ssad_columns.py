@@ -50,7 +50,7 @@ TABLE_1 = (
     *_random("CO", "cutout"),
     *_random("CP", "cutpaste"),
     *_random("CD", "cutdiff"),
-    # By the triangular factor, as in the paper: by size, ratio and angle patches become lines.
+    # By the triangular factor, as in the paper.
     *_tuned("cutdiff-cholesky"),
 )
 TABLE_2 = (*_PLAIN, *_random("RO", "rotation"), *_tuned("rotation"))

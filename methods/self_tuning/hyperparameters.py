@@ -190,7 +190,7 @@ SCORING: tuple[Hyperparameter, ...] = (
         " ranking, two spreads",
         choices=("mahalanobis", "nll"),
         symbol="s",
-        source="ST-SSAD, section 4, says the likelihood; its authors' code the distance",
+        source="ST-SSAD, section 4, says the likelihood; the code of its authors' DSV the distance",
         tier="scoring",
     ),
 )
