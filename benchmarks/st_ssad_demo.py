@@ -39,7 +39,7 @@ SIDE = 32
 COUNTS = {"train": 128, "held_out": 16, "good": 48, "anomalous": 48}
 RUNGS = 4
 VALUES: dict[str, Any] = {
-    # By the triangular factor, as in the paper: by size, ratio and angle patches become lines.
+    # By the triangular factor, as in the paper.
     "augmentation": "cutdiff-cholesky",
     "width": 8,
     "batch_size": 16,

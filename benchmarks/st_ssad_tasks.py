@@ -18,7 +18,6 @@ from methods.contract import TrialData
 
 Truths = dict[str, tuple[np.ndarray, np.ndarray]]
 DIGITS = "digits"
-_HELD_OUT = 0.1
 
 
 @dataclass(frozen=True)
@@ -54,14 +53,17 @@ def objects(source: str) -> list[str]:
 
 
 @cache
-def material(source: str, name: str, size: int, most_train: int | None) -> Material:
-    """One object of `source`, which is a folder or `digits`."""
+def material(
+    source: str, name: str, size: int, most_train: int | None, held_out: float = 0.1
+) -> Material:
+    """One object of `source`, which is a folder or `digits`; of its training images a share is
+    held out, two at least."""
     if source == DIGITS:
         train, test, kinds = _digits(int(name), size)
     else:
         train, test, kinds = _images(source, name, size)
     order = np.random.default_rng(0).permutation(len(train))[: most_train or len(train)]
-    kept = max(2, round(_HELD_OUT * len(order)))
+    kept = max(2, round(held_out * len(order)))
     return Material(train[order[kept:]], train[order[:kept]], test, kinds)
 
 

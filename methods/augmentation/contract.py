@@ -105,12 +105,15 @@ class Augmentation:
             )
         return Draw(size, self.draw_rows(batch, size, generator))
 
-    def apply(self, images: Tensor, parameters: Parameters, draw: Draw) -> Tensor:
+    def apply(
+        self, images: Tensor, parameters: Parameters, draw: Draw, *, checked: bool = False
+    ) -> Tensor:
         """Augmented images `[B, 3, H, W]` in [0, 1], of floating images `[B, 3, H, W]` in [0, 1].
 
         `parameters` is a vector in the order of `names` or a mapping of scalars by name. Raises
         ValueError for images or a draw that do not fit, for a value outside its bounds or too
-        small for the image to show, and for a gradient that does not exist.
+        small for the image to show, and for a gradient that does not exist. With `checked`, values
+        are taken as they are: looking at those of a vector on a device waits for it.
         """
         self._check_images(images, draw)
         named = self.named(parameters)
@@ -121,8 +124,12 @@ class Augmentation:
                 " differentiable in its parameters: use a differentiable augmentation, such as"
                 " cutdiff, or detach the parameters"
             )
-        self.check(named, draw.size)
-        moved = {name: value.to(images.device, images.dtype) for name, value in named.items()}
+        if not checked:
+            self.check(named, draw.size)
+        if isinstance(parameters, Tensor):
+            moved = self.named(parameters.to(images.device, images.dtype, non_blocking=True))
+        else:
+            moved = {name: value.to(images.device, images.dtype) for name, value in named.items()}
         return self.transform(images, moved, draw.to(images))
 
     def named(self, parameters: Parameters) -> dict[str, Tensor]:

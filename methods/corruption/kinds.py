@@ -88,7 +88,10 @@ def draw_others(
     return OtherDraw(kind, **rows)
 
 
-def _present(draw: OtherDraw) -> list[tuple[Kind, Any, Tensor]]:
+Present = list[tuple[Kind, Any, Tensor]]
+
+
+def present(draw: OtherDraw) -> Present:
     """The kinds that samples have, their draws and the samples."""
     found = []
     for field in fields(draw)[1:]:
@@ -100,19 +103,19 @@ def _present(draw: OtherDraw) -> list[tuple[Kind, Any, Tensor]]:
     return found
 
 
-def textured_masks(draw: OtherDraw, occlusions: Tensor) -> Tensor:
-    """Where textures go: `occlusions` `[B, 1, H, W]` for those samples, other kinds' own masks."""
+def textured_masks(draw: OtherDraw, others: Present, occlusions: Tensor) -> Tensor:
+    """Where textures go: `occlusions` `[B, 1, H, W]` for those samples, the `others`' own masks."""
     size = (int(occlusions.shape[2]), int(occlusions.shape[3]))
     mask = occlusions * (draw.kind == ALL.index(OCCLUSION))[:, None, None, None]
-    for kind, rows, which in _present(draw):
+    for kind, rows, which in others:
         if kind.masks is not None:
             mask[which] = kind.masks(rows, size).to(mask.dtype)
     return mask
 
 
-def paint_others(draw: OtherDraw, opacity: Tensor, images: Tensor, mask: Tensor) -> None:
+def paint_others(others: Present, opacity: Tensor, images: Tensor, mask: Tensor) -> None:
     """Change, in place, images and masks of the samples whose kind paints."""
-    for kind, rows, which in _present(draw):
+    for kind, rows, which in others:
         if kind.paint is not None:
             changed, support = kind.paint(images[which], rows)
             seen = opacity[which, None, None, None]

@@ -96,7 +96,7 @@ def draw_masks(
         torch.stack([shares[3], shares[4]], dim=-1), settings.blob_size / 10, settings.blob_size
     )
     ellipses = (math.pi * axes.prod(dim=-1) * (kind == BLOB)).sum(dim=1)
-    largest = _LARGEST * float(extent.prod())
+    largest = _LARGEST * size[0] * size[1] * pixel**2
     axes = axes * (largest / ellipses.clamp(min=1e-9)).sqrt().clamp(max=1.0)[:, None, None]
     angle = math.pi * shares[5]
     nodes = 2 * uniform(batch, slots, 2, _NODES, _NODES) - 1
@@ -197,10 +197,8 @@ def _blob_levels(draw: MaskDraw, size: tuple[int, int], grid: tuple[int, int]) -
     # zeros beyond the stamp stand for the floor, hence the shift before and after
     laid = F.grid_sample((stamp - _FLOOR)[:, None], where, align_corners=False)[:, 0]
     laid.add_(_FLOOR)
-    for i in range(draw.kind.shape[1]):
-        part = slot == i
-        level[owner[part]] = torch.maximum(level[owner[part]], laid[part])
-    return level
+    # At once: to find the samples of each slot would wait for a device once a slot.
+    return level.scatter_reduce_(0, owner[:, None, None].expand_as(laid), laid, "amax")
 
 
 def _stroke_levels(draw: MaskDraw, level: Tensor) -> None:

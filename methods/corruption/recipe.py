@@ -17,6 +17,7 @@ from methods.corruption.kinds import (
     OtherDraw,
     draw_others,
     paint_others,
+    present,
     textured_masks,
 )
 from methods.corruption.masks import KINDS, MaskDraw, MaskSettings, draw_masks, masks
@@ -111,8 +112,9 @@ def apply(images: Tensor, draw: CorruptionDraw, bank: TextureBank) -> tuple[Tens
         raise ValueError(f"{len(images)} images were given for a draw of {len(draw)}")
     size = (int(images.shape[2]), int(images.shape[3]))
     mask = masks(draw.regions, size)
+    others = [] if draw.other is None else present(draw.other)
     if draw.other is not None:
-        mask = textured_masks(draw.other, mask)
+        mask = textured_masks(draw.other, others, mask)
     mask.mul_(draw.opacity[:, None, None, None])
     sample, y, x = torch.nonzero(mask[:, 0] > 0, as_tuple=True)
     where = (sample, y, x)
@@ -120,6 +122,5 @@ def apply(images: Tensor, draw: CorruptionDraw, bank: TextureBank) -> tuple[Tens
     result = images.clone()
     pixels = result.permute(0, 2, 3, 1)
     pixels[where] = torch.lerp(pixels[where], values, mask[sample, 0, y, x, None])
-    if draw.other is not None:
-        paint_others(draw.other, draw.opacity, result, mask)
+    paint_others(others, draw.opacity, result, mask)
     return result, mask

@@ -82,7 +82,8 @@ def mmd(
     if kernel != "gaussian":
         raise ValueError(f"kernel is {kernel!r}, but must be one of: linear, gaussian")
     rows = torch.cat((known, test))
-    squared = (rows[:, None] - rows[None]).square().sum(2)
+    lengths = rows.square().sum(1)
+    squared = (lengths[:, None] + lengths - 2 * rows @ rows.T).clamp(min=0)
     upper = torch.triu_indices(len(rows), len(rows), 1, device=rows.device)
     bandwidth = squared.detach()[upper[0], upper[1]].median()
     similarity = torch.exp(-squared / (2 * bandwidth))

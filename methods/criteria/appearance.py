@@ -56,15 +56,14 @@ class Appearance:
 
     def _embed(self, images: Tensor) -> Tensor:
         found = (descriptions(images) - self.centre) / self.scale
-        rows = []
-        for pixels in found:
-            distance, owner = nearest(pixels, self.memory)
-            residual = pixels - self.memory[owner]
-            top = distance.topk(max(_FEWEST, round(_TOP_SHARE * len(distance)))).indices
-            mean = residual[top].mean(0)
-            size = (distance[top].mean() + _SMALLEST).log()
-            rows.append(torch.cat((mean.sign() * mean.abs().log1p(), size[None])))
-        return torch.stack(rows)
+        count, pixels, _ = found.shape
+        distances, owner = nearest(found.flatten(0, 1), self.memory)
+        residual = found - self.memory[owner].view_as(found)
+        kept = max(_FEWEST, round(_TOP_SHARE * pixels))
+        top, place = distances.view(count, pixels).topk(kept, dim=1)
+        mean = residual.take_along_dim(place[..., None], dim=1).mean(1)
+        size = (top.mean(1, keepdim=True) + _SMALLEST).log()
+        return torch.cat((mean.sign() * mean.abs().log1p(), size), dim=1)
 
 
 def nearest(rows: Tensor, memory: Tensor) -> tuple[Tensor, Tensor]:

@@ -18,8 +18,9 @@ from methods.energy_projection.training import Trainer
 from methods.hyperparameter import Hyperparameter, Value
 from methods.networks.bergmann import halvings
 from methods.one_class.control import NormalOnly
-from methods.one_class.training import Training, cosine, course
+from methods.one_class.training import Training, cosine
 from methods.registry import register_method
+from methods.training.course import course
 
 
 @register_method("energy-projection")

@@ -99,7 +99,7 @@ class Trainer:
         model = copy.deepcopy(self.model).eval().requires_grad_(False)
         return ProjectionDetector(model, self.data.size, self.tiles, self._losses(model))
 
-    def diagnostics(self) -> dict[str, float]:
+    def diagnostics(self, detector: ProjectionDetector) -> dict[str, float]:
         """KL term of the last batch, gamma, and how many numbers of the code carry anything."""
         if not self.model.variational:
             return {}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from functools import partial
 from typing import Any, ClassVar
 
 import torch
@@ -24,7 +23,7 @@ from methods.feature_autoencoder.training import Training, bank_bytes
 from methods.hyperparameter import Hyperparameter, Value, complete
 from methods.registry import register_method
 from methods.scoring import tier
-from methods.training.course import rungs_of
+from methods.training.course import course
 
 _FEWEST_CELLS = 4
 
@@ -62,17 +61,15 @@ class FeatureAutoencoder:
         rungs, and `Diverged` where the loss is no longer finite.
         """
         self.check(data, hyperparameters)
-        training = Training(data, self._complete(hyperparameters), context)
-        for rung, loss in rungs_of(training, int(training.values["steps"]), context):
-            detector = training.detector()
-            state = training.state()
-            yield Progress(
-                rung=rung,
-                train_loss=loss,
-                detector=detector,
-                diagnostics={"residual": float(detector.spread.square().mean())},
-                state=partial(dict[str, Any], state),
-            )
+        values = self._complete(hyperparameters)
+        context.check(values)
+        training = Training(data, values, context)
+        yield from course(
+            training,
+            int(values["steps"]),
+            training.detector,
+            lambda detector: {"residual": float(detector.spread.square().mean())},
+        )
 
     def restore(
         self, hyperparameters: Mapping[str, Value], weights: Mapping[str, Tensor]

@@ -113,8 +113,9 @@ TRAINING: tuple[Hyperparameter, ...] = (
     Hyperparameter(
         "augmentation",
         "none",
-        "random symmetries of a training image: left-right, both flips, or all eight of a square",
-        choices=("none", "hflip", "flips", "dihedral"),
+        "random symmetries of a training image: left-right, both flips, all eight of a square, or"
+        " flips and a turn by any angle, the border mirrored",
+        choices=("none", "hflip", "flips", "dihedral", "rotations"),
         source=f"ours; {_PAE} chooses rotations and flips by category",
     ),
     Hyperparameter(

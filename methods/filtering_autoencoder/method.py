@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
-from methods.contract import Context, Diverged, Progress, TrialData, unit
+from methods.contract import Context, Progress, TrialData, unit
 from methods.corruption.cutdiff import adopted
 from methods.corruption.hyperparameters import CORRUPTION
 from methods.corruption.recipe import CorruptionRecipe, apply
@@ -24,8 +23,7 @@ from methods.hyperparameter import Hyperparameter, Value, complete
 from methods.networks.unet import check_size
 from methods.registry import register_method
 from methods.scoring.pipeline import SCORING
-
-_CHECK_STEPS = 50  # steps between looks at the loss where each look would wait for a device
+from methods.training.course import course
 
 
 @register_method("fae")
@@ -69,28 +67,7 @@ class FilteringAutoencoder:
         steps = int(values["steps"])
         context.check(values)
         training = Training(data, values, context)
-        eager = context.device.type == "cpu" and context.world_size == 1
-        for rung in range(1, context.rungs + 1):
-            last = rung * steps // context.rungs
-            if training.step_number >= last:
-                continue
-            total, first = torch.zeros((), device=context.device), training.step_number
-            while training.step_number < last:
-                loss = training.step()
-                total += loss
-                done = training.step_number
-                if eager or done % _CHECK_STEPS == 0:
-                    _finite(loss, done, context)
-            mean = _finite(total / (last - first), last, context)
-            detector = training.detector()
-            yield Progress(
-                rung=rung,
-                train_loss=mean,
-                detector=detector,
-                tuned=training.tuned(),
-                diagnostics=training.diagnostics(detector),
-                state=_returning(training.state()),
-            )
+        yield from course(training, steps, training.detector, training.diagnostics, training.tuned)
 
     def restore(
         self, hyperparameters: Mapping[str, Value], weights: Mapping[str, Tensor]
@@ -134,17 +111,3 @@ class FilteringAutoencoder:
 
     def _complete(self, hyperparameters: Mapping[str, Value]) -> dict[str, Any]:
         return {**complete(self.hyperparameters, hyperparameters)}
-
-
-def _finite(loss: Tensor, step: int, context: Context) -> float:
-    """The mean over ranks as a number; every rank raises `Diverged` alike."""
-    value = float(context.all_reduce(loss) if context.world_size > 1 else loss)
-    if not math.isfinite(value):
-        raise Diverged(
-            f"the training loss is {value} at step {step}; a smaller learning_rate may help"
-        )
-    return value
-
-
-def _returning(state: dict[str, Any]) -> Any:
-    return lambda: state

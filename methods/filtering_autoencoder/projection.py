@@ -4,7 +4,8 @@ The idempotency residual of an image y is the largest change of a pixel, max |f(
 more projection would make; it is 0 on a fixed point. Bauer et al. (PAE, section 3.3 and supplement
 A.2) iterate x_{t+1} = f(x_t) and show convergence where f contracts. A trained network contracts
 nearly everywhere, not everywhere: so an image goes on only while its residual does not grow, and
-asking for more iterations never gives a larger residual than asking for fewer.
+asking for more iterations never gives a larger residual than asking for fewer. The paper's own
+rule, f applied T times whatever happens, is the other choice.
 """
 
 from __future__ import annotations
@@ -42,16 +43,27 @@ PROJECTION: tuple[Hyperparameter, ...] = (
         source=_PAE,
         tier="scoring",
     ),
+    Hyperparameter(
+        "projection_stop",
+        "residual",
+        "an image is projected as long as its residual does not grow and is above the tolerance, or"
+        " so often whatever happens",
+        choices=("residual", "never"),
+        source="ours; PAE, supplement A.2, projects T times",
+        tier="scoring",
+    ),
 )
 _NAMES = frozenset(parameter.name for parameter in PROJECTION)
 
 
 @dataclass(frozen=True)
 class Projection:
-    """At most `iterations` applications, fewer where all pixels move by less than `tolerance`."""
+    """At most `iterations` applications, fewer where all pixels move by less than `tolerance` or
+    the residual grows; without `stops` so many."""
 
     iterations: int = 1
     tolerance: float = 1e-3
+    stops: bool = True
 
 
 def divided(scoring: Scoring) -> tuple[Projection, dict[str, Value]]:
@@ -63,8 +75,11 @@ def divided(scoring: Scoring) -> tuple[Projection, dict[str, Value]]:
         return Projection(), rest
     full = complete(PROJECTION, own)
     iterations, tolerance = int(full["projections"]), float(full["projection_tolerance"])
-    # the tolerance of a single projection means nothing: settings alike share their result
-    return (Projection(iterations, tolerance) if iterations > 1 else Projection()), rest
+    # Of a single projection nothing else means anything: settings alike share their result.
+    if iterations == 1:
+        return Projection(), rest
+    stops = full["projection_stop"] == "residual"
+    return Projection(iterations, tolerance if stops else Projection.tolerance, stops), rest
 
 
 def project(
@@ -80,16 +95,19 @@ def project(
     if most == 1:
         return [first for _ in wanted]
     tightest = min(p.tolerance for p in wanted if p.iterations > 1)
+    steady = max((p.iterations for p in wanted if not p.stops), default=1)
     iterates: list[Tensor] = [first]
     residuals: list[Tensor] = []
     alive = torch.ones(len(first), dtype=torch.bool, device=first.device)
-    for _ in range(most):
-        if not alive.any():
+    for count in range(most):
+        # What never stops takes all images along, and needs no pass that judges the last one.
+        going = alive | (count < steady - 1)
+        if not going.any():
             break
         present = iterates[-1]
         following, residual = present.clone(), present.new_zeros(len(present))
-        following[alive] = step(present[alive])
-        residual[alive] = (following[alive] - present[alive]).abs().flatten(1).amax(dim=1)
+        following[going] = step(present[going])
+        residual[going] = (following[going] - present[going]).abs().flatten(1).amax(dim=1)
         if residuals:
             alive = alive & (residual <= residuals[-1])
         alive = alive & (residual >= tightest)
@@ -99,7 +117,10 @@ def project(
 
 
 def _result(iterates: list[Tensor], residuals: list[Tensor], projection: Projection) -> Tensor:
-    """Each image's iterate: the last one reached while its residual was too large and fell."""
+    """Each image's iterate: the last one reached while its residual was too large and fell, or the
+    last one of all."""
+    if not projection.stops:
+        return iterates[projection.iterations - 1]
     result = iterates[0]
     going = torch.ones(len(result), dtype=torch.bool, device=result.device)
     for t in range(1, min(projection.iterations, len(residuals))):

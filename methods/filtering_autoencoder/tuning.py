@@ -14,6 +14,7 @@ and theta'. The network itself goes on with Adam; the step ahead is thrown away.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, cast
@@ -30,7 +31,7 @@ from methods.corruption.recipe import CorruptionRecipe
 from methods.networks.unet import UNet
 from methods.self_tuning.hypergradient import hypergradient
 from methods.self_tuning.inner_step import InnerStep, Losses, Network
-from methods.self_tuning.losses import align
+from methods.self_tuning.losses import Alignment
 from methods.self_tuning.outer_step import TunedVector
 from methods.self_tuning.workers import join
 from methods.training.embedding import Standardiser, blocks
@@ -59,7 +60,7 @@ class CorruptionTuning:
         context: Context,
     ) -> None:
         self.values, self.context = values, context
-        start = vector_of(recipe, size).to(context.device)
+        start = vector_of(recipe, size)
         self.tuned = TunedVector(CUTDIFF_SIGNED, start, size, values["tuning_rate"])
         weight = sum(recipe.kind_share(name) for name in ALL)
         self.share = (1 - recipe.clean_share) * recipe.kind_share("cutdiff") / weight
@@ -128,6 +129,8 @@ def losses(
 ) -> Losses:
     """The filtering loss of a batch that `painted` made, and the alignment of its embeddings."""
 
+    aligned = Alignment.of(values)
+
     def training(network: Network, batch: Tensor) -> Tensor:
         output, _ = network(batch[:, :3] + noise[0])
         mask = batch[:, 3:]
@@ -137,7 +140,7 @@ def losses(
         sets = [_blocks(network, images, context) for images in (clean, batch[:, :3], test)]
         # its scale belongs to the derivative too: held, embeddings could shrink for nothing
         standardiser = Standardiser.measured(*sets[0])
-        return align(values["alignment"], *(standardiser(*parts) for parts in sets))
+        return aligned(*(standardiser(*parts) for parts in sets))
 
     return Losses(tuned=training, validation=validation)
 
@@ -155,15 +158,18 @@ def inner_step(optimiser: torch.optim.Adam, share: float) -> InnerStep:
     """
     group = optimiser.param_groups[0]
     first, second = group["betas"]
-    lengths = torch.zeros(2, dtype=torch.float64)
+    # All parameters have seen as many steps.
+    steps = float(optimiser.state[group["params"][0]]["step"])
+    lengths = []
     for parameter in group["params"]:
         state = optimiser.state[parameter]
-        mean = state["exp_avg"] / (1 - first ** float(state["step"]))
-        square = state["exp_avg_sq"] / (1 - second ** float(state["step"]))
+        mean = state["exp_avg"] / (1 - first**steps)
+        square = state["exp_avg_sq"] / (1 - second**steps)
         step = mean / (square.sqrt() + group["eps"])
         run = state["exp_avg"] / (1 - first)
-        lengths += torch.stack([step.square().sum(), run.square().sum()]).cpu()
-    ratio = float((lengths[0] / lengths[1].clamp(min=1e-30)).sqrt())
+        lengths.append(torch.stack([step.square().sum(), run.square().sum()]).double())
+    ahead, running = torch.stack(lengths).sum(0).tolist()
+    ratio = math.sqrt(ahead / max(running, 1e-30))
     return InnerStep(max(share * group["lr"] * ratio, 1e-12), momentum=first)
 
 

@@ -61,6 +61,7 @@ class TunedFilteringAutoencoder(FilteringAutoencoder):
             replace(_SHARED[name], unless=(_UNTUNED,))
             for name in ("tuning_rate", "warm_share", "order", "alignment")
         ),
+        replace(_SHARED["mmd_kernel"], unless=(*_SHARED["mmd_kernel"].unless, _UNTUNED)),
         replace(
             _SHARED["inner_updates"],
             default=4,

@@ -143,5 +143,6 @@ class UNet(nn.Module):
             )
             features = F.elu(shrink(features))
             features = up(torch.cat([features, level], dim=1) if self.skips else features)
-        change = self.out(features)
+        # In the images' own format: under autocast a brightness near 1 has too few places else.
+        change = self.out(features).to(images.dtype)
         return (images + change if self.skips else change + 0.5), bottleneck

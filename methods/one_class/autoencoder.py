@@ -17,11 +17,12 @@ from methods.contract import Context, Progress, Scoring, TrialData, stream_seed
 from methods.hyperparameter import Hyperparameter, Value, complete
 from methods.one_class import hyperparameters as declare
 from methods.one_class.control import NormalOnly
-from methods.one_class.training import INIT, Training, batch_at, cosine, course
+from methods.one_class.training import INIT, Training, batch_at, cosine
 from methods.onepass import OnePass
 from methods.registry import register_method
 from methods.scoring import pipeline
 from methods.state import below, under
+from methods.training.course import course
 
 _BATCH = 64
 _SMALLEST_MAP = 4

@@ -14,13 +14,14 @@ from methods.hyperparameter import Hyperparameter, Value
 from methods.networks.resnet import ResNet18, stem_for
 from methods.one_class import hyperparameters as declare
 from methods.one_class.control import NormalOnly
-from methods.one_class.training import INIT, Training, batch_at, course
+from methods.one_class.training import INIT, Training, batch_at
 from methods.onepass import OnePass
 from methods.registry import register_method
 from methods.self_tuning.checks import check_training_images
 from methods.self_tuning.hyperparameters import NETWORK
 from methods.self_tuning.network import initialise
 from methods.state import below, on_cpu, under
+from methods.training.course import course
 
 _BATCH = 64
 # A coordinate of the centre at zero could be met by weights that are all zero.

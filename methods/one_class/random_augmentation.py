@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator, Mapping
+from functools import lru_cache
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
-from methods.augmentation import Augmentation, augmentation_names, get_augmentation
+from methods.augmentation import augmentation_names, get_augmentation
 from methods.contract import Context, Progress, TrialData, stream_seed
 from methods.hyperparameter import Hyperparameter, Value
 from methods.one_class import hyperparameters as declare
 from methods.one_class.control import Control
-from methods.one_class.training import INIT, VALUES, Training, cosine, course
+from methods.one_class.training import INIT, VALUES, Training, cosine
 from methods.registry import register_method
 from methods.self_tuning.checks import check_training_images
 from methods.self_tuning.detector import DensityDetector
@@ -23,6 +24,7 @@ from methods.self_tuning.losses import classification
 from methods.self_tuning.network import build_network
 from methods.self_tuning.pseudo_anomalies import lookalikes, pairs
 from methods.training.batches import Batches
+from methods.training.course import course
 
 _CUTPASTE = "CutPaste (Li et al., 2021)"
 _MOMENTUM = 0.9
@@ -75,13 +77,19 @@ class _RandomAugmentation(Control):
         )
         batches = Batches(data, values, context, augmentation)
 
+        @lru_cache(maxsize=1)
+        def of_epoch(epoch: int) -> Tensor:
+            generator = context.generator(VALUES, epoch)
+            return augmentation.sample(data.size, generator).to(context.device)
+
         def vector(step: int) -> Tensor:
+            """The same in every step of an epoch; in all of them where nothing is redrawn."""
             epoch = step // max(1, len(data.train) // int(values["batch_size"]))
-            return self._vector(augmentation, data.size, context, epoch)
+            return of_epoch(epoch if self.redraws else 0)
 
         def loss(step: int) -> Tensor:
             batch = batches.at(step)
-            augmented = augmentation.apply(batch.normal, vector(step), batch.draw)
+            augmented = augmentation.apply(batch.normal, vector(step), batch.draw, checked=True)
             return classification(network, batch.normal, augmented)
 
         training = Training(
@@ -92,14 +100,14 @@ class _RandomAugmentation(Control):
             loss,
         )
 
-        def drawn() -> dict[str, float]:
+        def drawn(detector: DensityDetector) -> dict[str, float]:
             last = augmentation.values(vector(training.step_number - 1))
             return {f"augmentation.{name}": value for name, value in last.items()}
 
         yield from course(
             training,
             steps,
-            lambda: DensityDetector.fitted(copy.deepcopy(network), data.train),
+            lambda: DensityDetector.fitted(copy.deepcopy(network), data.train)[0],
             drawn,
         )
 
@@ -127,13 +135,6 @@ class _RandomAugmentation(Control):
         a study may draw."""
         own = str(self._complete(hyperparameters)["augmentation"])
         return frozenset().union(*(lookalikes(name) for name in (*_OF_THE_PAPER, own)))
-
-    def _vector(
-        self, augmentation: Augmentation, size: tuple[int, int], context: Context, epoch: int
-    ) -> Tensor:
-        """The same at every call for the same epoch; for all epochs where nothing is redrawn."""
-        generator = context.generator(VALUES, epoch if self.redraws else 0)
-        return augmentation.sample(size, generator)
 
     def _complete(self, hyperparameters: Mapping[str, Value]) -> dict[str, Any]:
         values = super()._complete(hyperparameters)

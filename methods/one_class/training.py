@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from methods.contract import Context, Detector, Diverged, Progress, TrialData, unit
+from methods.contract import Context, TrialData, unit
 from methods.state import on_cpu
 from methods.training.batches import choose
 
@@ -41,8 +41,8 @@ class Training:
             self.optimiser.load_state_dict(copy.deepcopy(dict(context.resume["optimiser"])))
             self.step_number = int(context.resume["step"])
 
-    def step(self) -> float:
-        """The loss before the step, averaged over workers; raises `Diverged` where not finite."""
+    def step(self) -> Tensor:
+        """This worker's loss before the step, detached."""
         for group in self.optimiser.param_groups:
             group["lr"] = self.rate(self.step_number)
         self.network.train()
@@ -52,13 +52,7 @@ class Training:
         self.context.average_gradients(self.network.parameters())
         self.optimiser.step()
         self.step_number += 1
-        value = float(self.context.all_reduce(loss.detach()))
-        if not math.isfinite(value):
-            raise Diverged(
-                f"the training loss is {value} at step {self.step_number}; a smaller learning_rate"
-                " may help"
-            )
-        return value
+        return loss.detach()
 
     def state(self) -> dict[str, Any]:
         """Everything that a training needs to go on from here, on the CPU."""
@@ -71,26 +65,6 @@ class Training:
         return copied
 
 
-def course(
-    training: Training,
-    steps: int,
-    detector: Callable[[], Detector],
-    diagnostics: Callable[[], Mapping[str, float]] = dict,
-) -> Iterator[Progress]:
-    """Train, yielding at `rungs` equally spaced steps; `detector` takes a snapshot."""
-    context = training.context
-    for rung in range(1, context.rungs + 1):
-        last = rung * steps // context.rungs
-        if training.step_number >= last:
-            continue
-        total, first = 0.0, training.step_number
-        while training.step_number < last:
-            total += training.step()
-        mean = total / (last - first)
-        state = training.state()
-        yield Progress(rung, mean, detector(), diagnostics=diagnostics(), state=_returning(state))
-
-
 def batch_at(data: TrialData, batch: int, context: Context, step: int) -> Tensor:
     """This worker's part of a step's normal images, float `[b, 3, H, W]` in [0, 1]."""
     chosen = choose(len(data.train), batch, context.generator(BATCH, step))
@@ -100,7 +74,3 @@ def batch_at(data: TrialData, batch: int, context: Context, step: int) -> Tensor
 def cosine(step: int, steps: int) -> float:
     """Falls from 1 to 0 along half a cosine."""
     return 0.5 * (1.0 + math.cos(math.pi * step / steps))
-
-
-def _returning(state: dict[str, Any]) -> Any:
-    return lambda: state

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -36,12 +37,13 @@ class DensityDetector:
         self.gaussian = gaussian
 
     @classmethod
-    def fitted(cls, network: ProjectionNetwork, train: Tensor) -> DensityDetector:
-        """With the Gaussian of clean training images, uint8 `[N, 3, H, W]`, N at least 2."""
+    def fitted(cls, network: ProjectionNetwork, train: Tensor) -> tuple[DensityDetector, Tensor]:
+        """With the Gaussian of clean training images, uint8 `[N, 3, H, W]`, N at least 2; and their
+        embeddings `[N, D]`."""
         network = network.eval().requires_grad_(False)
-        rows = [embeddings(network, unit(part)) for part in train.split(_BATCH)]
+        rows = torch.cat([embeddings(network, unit(part)) for part in train.split(_BATCH)])
         size = (int(train.shape[2]), int(train.shape[3]))
-        return cls(network, size, density.fit(torch.cat(rows)))
+        return cls(network, size, density.fit(rows)), rows
 
     def embed(self, images: Tensor) -> Tensor:
         """`[B, 8 * width]`, of unit length where the method says so."""
@@ -64,12 +66,9 @@ class DensityDetector:
     def one_pass(self, scoring: Scoring) -> OnePass:
         """Scores; see `methods.onepass`. Raises ValueError as `grid_scores` does."""
         kind = str(scoring.get("density_score", _DEFAULT))
-        # What a score of nll is at the mean itself does not depend on the images.
-        level = self._score(kind, self.gaussian.mean[None])
+        self._score(kind, self.gaussian.mean[None])
 
         def score(images: Tensor, rows: Tensor) -> tuple[Tensor]:
-            if kind == "nll":
-                return ((self.gaussian.squared(rows) / 2).float() + level,)
             return (self._score(kind, rows),)
 
         return OnePass(self.network, lambda images: self.network(images).embedding.float(), score)
@@ -94,10 +93,18 @@ class DensityDetector:
         return cls(network, (height, width), GaussianDensity(**below("gaussian", weights)))
 
     def _score(self, kind: str, rows: Tensor) -> Tensor:
-        kinds = {"mahalanobis": self.gaussian.mahalanobis, "nll": self.gaussian.nll}
+        kinds = {"mahalanobis": self.gaussian.mahalanobis, "nll": self._nll}
         if kind not in kinds:
             raise ValueError(f"density_score is {kind!r}, but must be one of: {', '.join(kinds)}")
         return kinds[kind](rows).to(torch.float32)
+
+    def _nll(self, rows: Tensor) -> Tensor:
+        return self.gaussian.squared(rows) / 2 + self._least_nll
+
+    @cached_property
+    def _least_nll(self) -> Tensor:
+        """The negative log-likelihood at the mean, which takes an eigendecomposition."""
+        return self.gaussian.nll(self.gaussian.mean[None])
 
 
 @torch.inference_mode()

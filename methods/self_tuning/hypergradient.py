@@ -98,7 +98,7 @@ def hypergradient(
         raise ValueError(f"order is {order!r}, but must be one of: exact, first")
     context = context or Context()
     exact = order == "exact"
-    leaves = _leaves(parameters)
+    leaves = _leaves(parameters, context.device)
     augmented = augment(cast(Tuned, leaves[_VECTOR] if isinstance(parameters, Tensor) else leaves))
     images = augmented.detach().requires_grad_()
     training = training_gradient(network, losses, images if exact else images.detach(), exact)
@@ -132,27 +132,33 @@ def hypergradient(
             " see (constant or saturated images, an amplitude of zero); start from other values"
         )
     return Hypergradient(
-        gradient=_unflat(parameters, total),
-        first_order=_unflat(parameters, first),
+        gradient=_unflat(parameters, of_total),
+        first_order=_unflat(parameters, of_first),
         cosine=_cosine(of_first, of_total) if exact else None,
         validation_loss=loss_now,
         step=step,
     )
 
 
-def _leaves(parameters: Tensor | Mapping[str, Tensor]) -> dict[str, Tensor]:
+def _leaves(parameters: Tensor | Mapping[str, Tensor], device: torch.device) -> dict[str, Tensor]:
+    """Copies on the device to differentiate in; from the CPU, they are not waited for."""
     named = {_VECTOR: parameters} if isinstance(parameters, Tensor) else parameters
-    return {name: value.detach().clone().requires_grad_() for name, value in named.items()}
+    return {
+        name: value.detach().to(device, non_blocking=True, copy=True).requires_grad_()
+        for name, value in named.items()
+    }
 
 
 def _unflat(
-    parameters: Tensor | Mapping[str, Tensor], flat: Tensor
+    parameters: Tensor | Mapping[str, Tensor], numbers: Sequence[float]
 ) -> Tensor | Mapping[str, Tensor]:
+    """Numbers in the form of the parameters, and where they are."""
+    flat = torch.tensor(numbers, dtype=torch.float64)
     if isinstance(parameters, Tensor):
-        return flat.view_as(parameters)
+        return flat.view_as(parameters).to(parameters)
     parts = flat.split([value.numel() for value in parameters.values()])
     return {
-        name: part.view_as(value).to(value.dtype)
+        name: part.view_as(value).to(value)
         for (name, value), part in zip(parameters.items(), parts, strict=True)
     }
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from methods.augmentation import augmentation_names
-from methods.hyperparameter import Hyperparameter
+from methods.hyperparameter import Hyperparameter, at
 from methods.self_tuning.starting_point import initial_hyperparameters
 
 _PAPER = "ST-SSAD, Appendix C.2"
@@ -145,6 +145,15 @@ TUNING: tuple[Hyperparameter, ...] = (
         source="ST-SSAD, Eq. 3; the others are its ablations",
     ),
     Hyperparameter(
+        "mmd_kernel",
+        "linear",
+        "kernel of the maximum mean discrepancy: linear compares the means of embeddings, gaussian"
+        " (by the median of their distances) all of their distribution",
+        choices=("linear", "gaussian"),
+        source="ours; ST-SSAD names none",
+        unless=(at(alignment="validation_loss"),),
+    ),
+    Hyperparameter(
         "validation",
         "all",
         "unlabelled images that the augmentation may look at: all, or one half, the other half"
@@ -181,7 +190,7 @@ SCORING: tuple[Hyperparameter, ...] = (
         " ranking, two spreads",
         choices=("mahalanobis", "nll"),
         symbol="s",
-        source="ST-SSAD, section 4, says the likelihood; its authors' code the distance",
+        source="ST-SSAD, section 4, says the likelihood; the code of its authors' DSV the distance",
         tier="scoring",
     ),
 )

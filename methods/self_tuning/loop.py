@@ -21,14 +21,14 @@ from methods.self_tuning.inner_step import (
     ensure_finite,
     training_step,
 )
-from methods.self_tuning.losses import align, evaluating, step_losses
+from methods.self_tuning.losses import Alignment, evaluating, step_losses
 from methods.self_tuning.network import build_network
 from methods.self_tuning.outer_step import TunedVector
 from methods.self_tuning.starting_point import start_vector
 from methods.self_tuning.stopping import SmoothedLoss, StopRule, rule_from, state_of
 from methods.self_tuning.workers import mean_over_workers
 from methods.state import on_cpu
-from methods.training.batches import INIT, Batches, WholeSets
+from methods.training.batches import INIT, Batch, Batches, WholeSets
 
 # Chance is log 2 = 0.69: a network above this has not learned to tell its augmentation apart.
 LEARNED = 0.6
@@ -54,13 +54,13 @@ class SelfTuning:
 
     def __init__(self, data: TrialData, values: Mapping[str, Any], context: Context) -> None:
         self.values, self.context = values, context
-        self.data = data.to(context.device)
+        self.data, self.aligned = data.to(context.device), Alignment.of(values)
         self.augmentation = get_augmentation(values["augmentation"], differentiable=True)
         self.batches = Batches(self.data, values, context, self.augmentation)
         seed = stream_seed(context.seed, INIT)
         self.network = context.prepare(build_network(values, data.size, seed)).train()
         self.inner = InnerStep(values["learning_rate"], values["momentum"], values["weight_decay"])
-        start = start_vector(self.augmentation, values, data.size).to(context.device)
+        start = start_vector(self.augmentation, values, data.size)
         self.tuned = TunedVector(self.augmentation, start, data.size, values["tuning_rate"])
         self.velocity: Mapping[str, Tensor] | None = None
         self.smoothed, self.rule = SmoothedLoss(), StopRule(int(values["patience"]))
@@ -109,8 +109,9 @@ class SelfTuning:
         """The best state by the sum of both losses; before tuning, the present one."""
         return self.best or self._present()
 
-    def detector(self) -> DensityDetector:
-        """A snapshot of the kept state, which further training does not touch."""
+    def detector(self) -> tuple[DensityDetector, Tensor]:
+        """A snapshot of the kept state, which further training does not touch, and what it makes of
+        the training images: embeddings `[N, D]`."""
         network = copy.deepcopy(self.network)
         network.load_state_dict(self.kept().network)
         return DensityDetector.fitted(network, self.data.train)
@@ -147,7 +148,7 @@ class SelfTuning:
     def _plain_step(self) -> float:
         batch = self.batches.at(self.step_number)
         with torch.no_grad():
-            augmented = self.augmentation.apply(batch.normal, self.tuned.vector, batch.draw)
+            augmented = self._augmented(batch, self.tuned.vector)
         done = training_step(
             self.network,
             augmented,
@@ -164,7 +165,7 @@ class SelfTuning:
         return hypergradient(
             self.network,
             self.tuned.vector,
-            lambda vector: self.augmentation.apply(batch.normal, vector, batch.draw),
+            lambda vector: self._augmented(batch, vector),
             self._losses(batch.normal, test),
             self.inner,
             velocity=self.velocity,
@@ -172,12 +173,16 @@ class SelfTuning:
             context=self.context,
         )
 
+    def _augmented(self, batch: Batch, vector: Tensor) -> Tensor:
+        # `TunedVector` has moved it to where it fits.
+        return self.augmentation.apply(batch.normal, vector, batch.draw, checked=True)
+
     def _losses(self, normal: Tensor, test: Tensor | None = None) -> Losses:
         return step_losses(
             self.network,
             normal,
             test,
-            self.values["alignment"],
+            self.aligned,
             self.context,
             batch_statistics=self.values["norm"] == "batch",
         )
@@ -195,7 +200,7 @@ class SelfTuning:
         changed = self.augmentation.apply(whole.train, self.tuned.vector, whole.draw)
         with evaluating(self.network):
             sets = [embeddings(self.network, part) for part in (whole.train, changed, whole.test)]
-        loss = align(self.values["alignment"], *sets)
+        loss = self.aligned(*sets)
         # The same on every worker, but they must stop in the same step, to the last bit.
         (loss,) = mean_over_workers([loss], self.context)
         self.validation_loss = float(loss)

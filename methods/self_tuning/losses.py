@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -17,12 +19,24 @@ from methods.self_tuning.workers import join
 _NORMAL, _AUGMENTED = 0, 1
 
 
-def align(kind: str, train: Tensor, augmented: Tensor, test: Tensor) -> Tensor:
-    """The loss that the augmentation descends, of embeddings `[., D]`: ST-SSAD, Eq. 3, or one of
-    the paper's ablations."""
-    if kind == "validation_loss":
-        return alignment.validation_loss(train, augmented, test)
-    return alignment.mmd(train, augmented, test, normalise=kind == "mmd")
+@dataclass(frozen=True)
+class Alignment:
+    """The loss that the augmentation descends: ST-SSAD, Eq. 3, or one of the paper's ablations, a
+    maximum mean discrepancy by a kernel."""
+
+    kind: str = "validation_loss"
+    kernel: alignment.Kernel = "linear"
+
+    @classmethod
+    def of(cls, values: Mapping[str, Any]) -> Alignment:
+        """From the hyperparameters `alignment` and `mmd_kernel`."""
+        return cls(values["alignment"], values["mmd_kernel"])
+
+    def __call__(self, train: Tensor, augmented: Tensor, test: Tensor) -> Tensor:
+        """Scalar, of embeddings `[., D]`."""
+        if self.kind == "validation_loss":
+            return alignment.validation_loss(train, augmented, test)
+        return alignment.mmd(train, augmented, test, self.kernel, self.kind == "mmd")
 
 
 def classification(network: Network, normal: Tensor, augmented: Tensor) -> Tensor:
@@ -53,7 +67,7 @@ def step_losses(
     module: nn.Module,
     normal: Tensor,
     test: Tensor | None,
-    kind: str,
+    aligned: Alignment,
     context: Context,
     *,
     batch_statistics: bool,
@@ -72,7 +86,7 @@ def step_losses(
         with evaluating(module):
             sets = [network(images).embedding for images in (normal, augmented, test)]
         train, changed, unlabelled = (join(rows, context) for rows in sets)
-        return align(kind, train, changed, unlabelled)
+        return aligned(train, changed, unlabelled)
 
     if batch_statistics:
         return Losses(

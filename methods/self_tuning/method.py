@@ -28,6 +28,7 @@ from methods.self_tuning.starting_point import (
 from methods.training.batches import test_batch_size, tuning_images
 
 _SAMPLE = 32
+_PART = 64  # images converted at a time
 # More points of a curve than this are not seen, and would swell every record.
 _TRAJECTORY = 12
 
@@ -89,10 +90,11 @@ class SelfTuningDetector:
                 total += training.step()
             done = training.step_number - first
             training.rung = rung
-            detector, vector = training.detector(), training.kept().vector
+            (detector, rows), vector = training.detector(), training.kept().vector
+            parts = [detector.scores(unit(p), {}) for p in training.data.test.split(_PART)]
             guards = diagnose(
-                test_scores=detector.scores(unit(training.data.test), {}),
-                train_embeddings=detector.embed(unit(training.data.train)),
+                test_scores=torch.cat(parts),
+                train_embeddings=rows,
                 batch_sizes=sizes,
                 augmentation=training.augmentation,
                 vector=vector,

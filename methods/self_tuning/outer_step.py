@@ -15,7 +15,7 @@ _FIRST, _SECOND, _EPSILON = 0.9, 0.99, 1e-8
 
 
 class TunedVector:
-    """The learned parameters `[k]`, float64, and the moments of their gradient.
+    """The learned parameters `[k]`, float64 and on the CPU, and the moments of their gradient.
 
     ST-SSAD, Algorithm 1, line 8, with a form of Adam (Kingma and Ba, 2015) in place of a plain
     step: the paper's step size is not published, and Adam's moves a size by a known share whatever

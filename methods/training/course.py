@@ -1,39 +1,47 @@
-"""The course of a training: from rung to rung, with a look at the loss now and then."""
+"""The course of a training from rung to rung."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from typing import Protocol
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
+from typing import Any, Protocol, TypeVar
 
 import torch
 from torch import Tensor
 
-from methods.contract import Context, Diverged
+from methods.contract import Context, Detector, Diverged, Progress
 
 _CHECK_STEPS = 50  # steps between looks at the loss where each look would wait for a device
 
+AnyDetector = TypeVar("AnyDetector", bound=Detector)
 
-class Stepped(Protocol):
-    """A training that goes a step at a time."""
 
+class Training(Protocol):
+    """What trains a step at a time: `step_number` counts the steps done, `step` gives this rank's
+    loss, detached and still on the device, and `state` what a training needs to go on from here."""
+
+    context: Context
     step_number: int
 
-    def step(self) -> Tensor:
-        """Train on the next batch; the mean loss, detached, on the device."""
-        ...
+    def step(self) -> Tensor: ...
+
+    def state(self) -> dict[str, Any]: ...
 
 
-def rungs_of(training: Stepped, steps: int, context: Context) -> Iterator[tuple[int, float]]:
-    """Train to each of `context.rungs` equally spaced steps; yields the rung and the mean loss
-    since the one before. Rungs that the training has behind it are left out.
+def course(
+    training: Training,
+    steps: int,
+    detector: Callable[[], AnyDetector],
+    diagnostics: Callable[[AnyDetector], Mapping[str, float]] = lambda detector: {},
+    tuned: Callable[[], Mapping[str, float]] = dict,
+) -> Iterator[Progress]:
+    """Train for `steps` steps, yielding at equally spaced ones; `detector` takes a snapshot.
 
-    Raises ValueError for fewer steps than rungs, and `Diverged` where the loss is not finite.
+    Raises `Diverged` where a loss is not finite: after that step on a processor, within 50 steps
+    where looking at a loss means waiting for a device or for other workers.
     """
-    if steps < context.rungs:
-        raise ValueError(
-            f"steps is {steps}, but must be at least the number of rungs, {context.rungs}"
-        )
+    context = training.context
     eager = context.device.type == "cpu" and context.world_size == 1
     for rung in range(1, context.rungs + 1):
         last = rung * steps // context.rungs
@@ -45,11 +53,20 @@ def rungs_of(training: Stepped, steps: int, context: Context) -> Iterator[tuple[
             total += loss
             done = training.step_number
             if eager or done % _CHECK_STEPS == 0:
-                finite(loss, done, context)
-        yield rung, finite(total / (last - first), last, context)
+                _finite(loss, done, context)
+        mean = _finite(total / (last - first), last, context)
+        state, snapshot = training.state(), detector()
+        yield Progress(
+            rung=rung,
+            train_loss=mean,
+            detector=snapshot,
+            tuned=tuned(),
+            diagnostics=diagnostics(snapshot),
+            state=partial(dict, state),
+        )
 
 
-def finite(loss: Tensor, step: int, context: Context) -> float:
+def _finite(loss: Tensor, step: int, context: Context) -> float:
     """The mean over ranks as a number; every rank raises `Diverged` alike."""
     value = float(context.all_reduce(loss) if context.world_size > 1 else loss)
     if not math.isfinite(value):

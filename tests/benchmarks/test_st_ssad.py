@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 import st_ssad_demo as demo
-from st_ssad_columns import DIGITS, OURS, PAPER, QUICK, TABLE_1, TABLE_2
+from st_ssad_columns import DIGITS, OURS, PAPER, QUICK, SVHN, TABLE_1, TABLE_2
 from st_ssad_report import published, summarise, text, wilcoxon
-from st_ssad_tables import Training, collect, trainings, work
+from st_ssad_tables import Training, collect, protocol_of, trainings, work
 from st_ssad_tasks import Material, material
 from st_ssad_trials import choose
 
@@ -31,10 +31,18 @@ def test_the_columns_are_the_papers_and_every_value_is_declared(table: Any, numb
     paper = json.loads((PAPERS / f"paper_table{number}.json").read_text())
     assert [column.name for column in table] == paper["columns"]
     for column in table:
-        for protocol in (PAPER, QUICK, DIGITS):
+        for protocol in (PAPER, SVHN, QUICK, DIGITS):
             complete(get_method(column.method).hyperparameters, protocol.of(column))
     tuned = [column for column in table if column.tunes]
     assert [column.name for column in tuned] == [OURS, "MMD1", "MMD2", "FO"]
+
+
+def test_any_data_takes_either_table_at_the_papers_sizes() -> None:
+    assert protocol_of(1, quick=False) is PAPER and protocol_of(2, quick=False) is SVHN
+    own = SVHN.values["st-ssad"]
+    updates = round(own["steps"] * (1 - own["warm_share"])) / own["inner_updates"]
+    assert (own["batch_size"], own["inner_updates"], updates) == (256, 5, 100)
+    assert len(material("digits", "6", 16, None, 0.0).held_out) == 2
 
 
 def test_the_papers_figures_have_the_means_that_they_must_have() -> None:
@@ -115,7 +123,7 @@ def test_digits_are_trained_and_scored() -> None:
     counts = {kind: int((stuff.kinds == kind).sum()) for kind in ("", *stuff.anomalies())}
     assert set(counts.values()) == {counts[""]}
     values = {"width": 4, "stem": "large", "batch_size": 4, "steps": 2, "augmentation": "rotation"}
-    training = Training("digits", "6", None, "random-static", values, 0, 16, None, "cpu")
+    training = Training("digits", "6", None, "random-static", values, 0, 16, None, 0.1, "cpu")
     found = work(training)
     assert set(found["auc"]) == set(stuff.anomalies()) and found["score_variance"] >= 0
 

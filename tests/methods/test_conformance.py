@@ -10,10 +10,11 @@ import pytest
 import yaml
 
 from methods import registry
-from methods.contract import Method, TrialData
+from methods.contract import Context, Method, TrialData
 from methods.registry import get_method, method_names
 from search_spaces.loader import load_search_space, space_names
 from tests.methods import conformance
+from tests.methods.waits import Waits
 from tuner.study.space import build_space
 
 PAGE = Path(__file__).parents[2] / "docs" / "contributing.md"
@@ -97,3 +98,29 @@ def test_the_pages_search_space_fits_its_method(example: Method, tmp_path: Path)
     file.write_text(text)
     built = build_space(example, load_search_space(str(file)), "cpu", {})
     assert list(built.drawn) == ["steps"] and len(built.grid) == 2
+
+
+# Waits for a device in a step, had it one: the loss, which is looked at in each step on the CPU
+# alone; of a corruption the places of its shapes and how large they are; of a self-tuned step the
+# losses and what it moved by. Beside these, a tuned vector, which is on the CPU, is read.
+WAITS = {
+    **{"fae": 9, "pae": 9, "fae-tuned": 18, "feature-fae": 9},
+    **{"st-ssad": 5, "random-static": 3, "random-dynamic": 4},
+}
+
+
+TRAINED = [n for n in SHIPPED if "batch_size" in {p.name for p in get_method(n).hyperparameters}]
+
+
+@pytest.mark.parametrize("name", TRAINED)
+def test_a_step_waits_for_the_device_no_more_than_it_must(name: str) -> None:
+    method, found = get_method(name), []
+    data = conformance.images((64, 64) if name == "feature-fae" else (16, 16))
+    wanted = {"width": 2, "batch_size": 4, "code": 4, "warm_share": 0.2, "inner_updates": 1}
+    values = {p.name: wanted[p.name] for p in method.hyperparameters if p.name in wanted}
+    for steps in (5, 7):
+        with Waits() as waits:
+            list(method.fit(data, {**values, "steps": steps}, Context(rungs=1)))
+        found.append(waits.found)
+    more = found[1].total() - found[0].total()
+    assert more <= 2 * WAITS.get(name, 1), found

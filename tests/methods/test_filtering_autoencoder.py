@@ -7,7 +7,7 @@ from torch import nn
 
 from methods.contract import Context, Diverged, TrialData
 from methods.corruption.hyperparameters import CORRUPTION
-from methods.filtering_autoencoder.augmentation import augment
+from methods.filtering_autoencoder.augmentation import augment, turned
 from methods.filtering_autoencoder.projection import PROJECTION
 from methods.filtering_autoencoder.training import Training
 from methods.hyperparameter import complete
@@ -157,6 +157,17 @@ def test_dihedral_reaches_all_eight_symmetries():
     flips = augment(image.expand(400, 1, 3, 3), "flips", generator(0))
     assert len(torch.unique(flips.flatten(1), dim=0)) == 4
     assert augment(image, "none", generator(0)) is image
+
+
+def test_rotations_turn_and_flip_without_leaving_the_image():
+    image = torch.arange(2 * 6 * 4, dtype=torch.uint8).view(1, 2, 6, 4).repeat(1, 2, 1, 1)[:, :3]
+    half = turned(image, torch.tensor([math.pi]))
+    assert torch.equal(half, image.flip(-1, -2))
+    square = torch.arange(75, dtype=torch.uint8).view(1, 3, 5, 5)
+    assert torch.equal(turned(square, torch.tensor([math.pi / 2])), square.rot90(1, (2, 3)))
+    seen = augment(image.expand(50, -1, -1, -1), "rotations", generator(0))
+    assert seen.dtype == torch.uint8 and len(torch.unique(seen.flatten(1), dim=0)) > 40
+    assert int(seen.max()) <= int(image.max()), "the border is mirrored, nothing is made up"
 
 
 def test_the_declaration_holds_all_three_parts():

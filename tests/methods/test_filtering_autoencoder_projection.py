@@ -89,6 +89,20 @@ def test_more_iterations_never_leave_a_larger_residual() -> None:
     assert (residuals[-1] < residuals[0]).any()
 
 
+def test_what_never_stops_is_plain_iteration_whatever_else_is_wanted() -> None:
+    images = torch.rand(4, 3, generator=torch.Generator().manual_seed(2)) + 0.1
+
+    wanted = [Projection(4, stops=False), Projection(4, 1e-3), Projection(2, stops=False)]
+    step = Counted(lambda x: 2 * x)
+    four, guarded, two = projected(step, images, *wanted)
+    torch.testing.assert_close(four, 16 * images)
+    torch.testing.assert_close(two, 4 * images)
+    torch.testing.assert_close(guarded, 2 * images)
+    alone = Counted(lambda x: 2 * x)
+    assert torch.equal(projected(alone, images, wanted[0])[0], four)
+    assert alone.passes == [4] * 4
+
+
 def test_numbers_that_are_not_finite_end_an_image_where_it_was() -> None:
     images = torch.tensor([[0.4], [0.2]])
     result = projected(
@@ -103,6 +117,8 @@ def test_settings_are_divided_and_checked() -> None:
     assert (projection, rest) == (Projection(3, 1e-3), {"pooling": "max"})
     # the tolerance of a single projection means nothing
     assert divided({"projections": 1, "projection_tolerance": 0.05})[0] == Projection()
+    plain = {"projections": 3, "projection_stop": "never", "projection_tolerance": 0.05}
+    assert divided(plain)[0] == Projection(3, stops=False)
     with pytest.raises(ValueError, match="projections is 0, but must be a whole number from 1"):
         divided({"projections": 0})
     with pytest.raises(ValueError, match="projection_tolerance is 1"):

@@ -32,7 +32,7 @@ from tests.methods.ranks import on_two_ranks
 
 TUNED, FAE = get_method("fae-tuned"), get_method("fae")
 TINY = {"width": 2, "batch_size": 4, "steps": 8, "learning_rate": 2e-3, "inner_updates": 1}
-VALUES = {"mask_weight": 0.4, "alignment": "validation_loss"}
+VALUES = {"mask_weight": 0.4, "alignment": "validation_loss", "mmd_kernel": "linear"}
 SIZE = (16, 16)
 
 

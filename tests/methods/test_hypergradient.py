@@ -18,7 +18,7 @@ from methods.contract import Context
 from methods.networks.resnet import projection_resnet18
 from methods.self_tuning.hypergradient import hypergradient
 from methods.self_tuning.inner_step import InnerStep, Losses
-from methods.self_tuning.losses import step_losses
+from methods.self_tuning.losses import Alignment, step_losses
 from tests.methods.hypergradient_toys import (
     BATCH,
     INNER,
@@ -176,9 +176,7 @@ def test_running_statistics_are_a_path_of_the_derivative(momentum: float | None)
     augmentation, velocity = get_augmentation("cutdiff"), some_velocity(network)
 
     def two_losses(module: nn.Module) -> Losses:
-        return step_losses(
-            module, normal, test, "validation_loss", Context(), batch_statistics=True
-        )
+        return step_losses(module, normal, test, Alignment(), Context(), batch_statistics=True)
 
     def augment(moved: Tensor) -> Tensor:
         return augmentation.apply(normal, moved, draw)
@@ -211,8 +209,9 @@ def test_running_statistics_are_a_path_of_the_derivative(momentum: float | None)
 def test_running_statistics_without_a_weight_that_trains_are_refused() -> None:
     network = smooth(lambda channels: nn.BatchNorm2d(channels, affine=False))
     vector, augment, _, _ = case("cutdiff")
+    sets = picture(BATCH, 1), picture(BATCH, 2)
     both = step_losses(
-        network, picture(BATCH, 1), picture(BATCH, 2), "mmd", Context(), batch_statistics=True
+        network, *sets, Alignment("mmd", "gaussian"), Context(), batch_statistics=True
     )
     with pytest.raises(ValueError, match=r"trunk\.1 normalises with running statistics"):
         hypergradient(network, vector, augment, both, INNER)

@@ -191,7 +191,7 @@ def test_the_best_state_is_kept_and_ends_the_training(data: TrialData) -> None:
     assert same(training.kept().network, best.network)
     assert torch.equal(training.kept().vector, best.vector)
     assert not same(training._present().network, best.network)
-    network = training.detector().network.state_dict()
+    network = training.detector()[0].network.state_dict()
     assert all(torch.equal(network[name], value) for name, value in best.network.items())
 
 
@@ -211,3 +211,15 @@ def test_the_trajectory_leads_from_the_start_to_the_last_step(data: TrialData) -
     assert len(first.trajectory) == len(second.trajectory) == 12
     assert values.keys() == second.tuned.keys()
     assert not run(data, warm_share=0.9, steps=2)[0].trajectory
+
+
+def test_each_alignment_learns_another_augmentation(data: TrialData) -> None:
+    learned = [
+        run(data, **values)[-1].tuned["size"]
+        for values in (
+            {"alignment": "validation_loss"},
+            {"alignment": "mmd"},
+            {"alignment": "mmd", "mmd_kernel": "gaussian"},
+        )
+    ]
+    assert len(set(learned)) == 3

@@ -85,3 +85,11 @@ def test_bfloat16_and_channels_last_stay_close():
     with torch.autocast("cpu", torch.bfloat16):
         output = network(images.contiguous(memory_format=torch.channels_last))
     assert (output.float() - expected).abs().max() < 0.2
+
+
+@pytest.mark.parametrize("skips", [True, False])
+def test_under_autocast_the_output_has_the_images_own_format(skips: bool) -> None:
+    network = UNet(2, 3, skips, (16, 16), seed=0).eval()
+    images = torch.rand(1, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
+        assert network(images).dtype == torch.float32
