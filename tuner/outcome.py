@@ -15,7 +15,7 @@ from methods.self_tuning.guards import anomaly_share
 from tuner.gallery import pictures, strip
 from tuner.packaging import package, package_winner
 from tuner.reporting import write_report
-from tuner.study.arms import compare, default_of
+from tuner.study.arms import compare, control_of, default_of
 from tuner.study.consensus import Consensus
 from tuner.study.files import TrialFiles
 from tuner.study.groups import describe
@@ -73,7 +73,7 @@ def conclude(job: Job, ledger: Ledger, chosen: Winner, recorder: Recorder) -> di
     run = recorder.run_of(winner.number)
     tracker.flush(force=True)
     pool = bench.pool(ledger.entries(), folder)
-    gained = arms(bench, pool, winner, folder)
+    gained = arms(bench, pool, winner, folder, ledger.entries())
     card = assess(
         evidence_of(bench, pool, winner, ledger, gained=gained, warnings=warnings)
     ).as_dict()
@@ -205,14 +205,20 @@ def tracked(job: Job, ledger: Ledger, recorder: Recorder) -> None:
     )
 
 
-def arms(bench: Workbench, pool: Pool, winner: Entry, folder: StudyFolder) -> dict[str, Any]:
+def arms(
+    bench: Workbench,
+    pool: Pool,
+    winner: Entry,
+    folder: StudyFolder,
+    entries: Sequence[Entry] = (),
+) -> dict[str, Any]:
     """What the search gained over its control arms, by each criterion."""
     default = default_of(pool.entries, winner.method)
     values: dict[str, float | None] = {}
     if default is not None:
         setting = bench.space(winner.method).default_setting
         values = values_at(TrialFiles(folder.trial(default.number)), setting)
-    return compare(pool, winner.number, values)
+    return compare(pool, winner.number, values, control_of(entries))
 
 
 def evidence_of(

@@ -20,7 +20,9 @@ def _request(
         str, typer.Option(help="Trials (50), wall time (45m, 2h), or device time (6gpuh, 8cpuh).")
     ] = "50",
     data: Annotated[str, typer.Option(help="demo, a folder, or s3://bucket/prefix.")] = "demo",
-    method: Annotated[str, typer.Option(help="One method or several, with commas.")] = "fae",
+    method: Annotated[
+        str, typer.Option(help="One method or several, with commas.")
+    ] = "feature-fae",
     space: Annotated[str | None, typer.Option(help="Search space: a name or a YAML file.")] = None,
     criterion: Annotated[
         str, typer.Option(help="Label-free criterion that selects; see: tuner list criteria.")

@@ -16,6 +16,7 @@ CONTENDERS = {
     "winner": "winner, chosen without labels",
     "single": "the trial that leads it, alone",
     "default": "the paper's defaults",
+    "control": "memory of normal features, nothing trained",
     "best": "best trial there was",
 }
 METRICS = {
@@ -30,13 +31,14 @@ METRICS = {
 
 def arms_block(arms: Mapping[str, Any]) -> RenderableType:
     """What the search gained over its control arms, by each criterion; no label is involved."""
-    draws = len(arms["random"])
+    draws, still = len(arms["random"]), arms.get("control")
     drawn = f"over {draws} random draw{'s' * (draws > 1)}"
     rows = [
         {
             "criterion": name,
             "winner": found["winner"],
             "over the defaults": _signed(found["over_default"]),
+            **({f"over {still['method']}": _signed(found["over_control"])} if still else {}),
             **({drawn: _signed(found["over_random"])} if draws else {}),
             **({"draws beaten": _percent(found["random_beaten"])} if draws else {}),
         }

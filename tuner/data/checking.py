@@ -16,7 +16,7 @@ from tuner.data.source import Listing, Source, TreeSource, demand, open_source
 from tuner.data.splitting import FEWEST_NORMALS, held_out
 from tuner.limits import processors
 
-USUAL_SIZE = (64, 64)
+USUAL_SIZE = (128, 128)
 """What a launch resizes to where it is not told otherwise (256 x 256 on a GPU)."""
 
 

@@ -30,7 +30,7 @@ from tuner.evaluation.remembered import Remembered
 from tuner.evaluation.thresholds import threshold_figures
 from tuner.packaging import joint_detector, joint_scores
 from tuner.registry.package import WEIGHTS_FILE, read_package
-from tuner.study.arms import default_of
+from tuner.study.arms import control_of, default_of
 from tuner.study.files import CRITERION_PREFIX, TrialFiles
 from tuner.study.home import StudyFolder
 from tuner.study.jsonfile import write_json
@@ -76,7 +76,7 @@ def audit_study(
     # A trial that has lost its files cannot be measured.
     whole = [e for e in ledger.entries() if not TrialFiles(folder.trial(e.number)).lost()]
     pool = bench.pool(whole, folder)
-    study = StudyAudit(bench, folder, pool, labels, bench.objectives[0])
+    study = StudyAudit(bench, folder, pool, labels, bench.objectives[0], control=control_of(whole))
     audit = study.figures(winner, every_pick, members)
     audit["reliability"] = ledger.notes().get("reliability")
     write_json(folder.audit, audit)
@@ -94,9 +94,11 @@ class StudyAudit:
         pool: Pool,
         labels: Truth,
         leading: Criterion,
+        *,
+        control: Entry | None = None,
     ) -> None:
         self.bench, self.folder, self.pool, self.labels = bench, folder, pool, labels
-        self.leading = leading
+        self.leading, self.control = leading, control
         self.study_values = study_values(pool, leading)
         ranked = rank_trials(labels, dict(zip(pool.numbers, pool.scores, strict=True)))
         self.ranked = ranked
@@ -132,6 +134,8 @@ class StudyAudit:
         if default is not None:
             setting = self.bench.space(default.method).default_setting
             contenders["default"] = self.contender(default, setting)
+        if self.control is not None:
+            contenders["control"] = self.contender(self.control)
         named = {winner, best.number}
         picks = {
             number: self.contender(pool.entries[pool.place(number)], localise=every_pick)
@@ -155,6 +159,7 @@ class StudyAudit:
             "winner": winner,
             **({"single": winner, "members": list(members)} if members else {}),
             "default": None if default is None else default.number,
+            "control": None if self.control is None else self.control.number,
             "best": best.number,
             "mean_image_auroc": float(known.mean()) if len(known) else None,
             "image_auroc": {str(n): v if np.isfinite(v) else None for n, v in self.ranked.items()},

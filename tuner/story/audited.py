@@ -84,7 +84,7 @@ def audited(
         metrics=METRICS,
         contenders={
             name: [audit[name].get(metric) for metric in METRICS]
-            for name in ("winner", "single", "default", "best")
+            for name in ("winner", "single", "default", "control", "best")
             if name in audit
         },
         defects={

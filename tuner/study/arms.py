@@ -24,22 +24,36 @@ def default_of(entries: Sequence[Entry], method: str) -> Entry | None:
     )
 
 
-def compare(pool: Pool, winner: int, defaults: Mapping[str, float | None]) -> dict[str, Any]:
+def control_of(entries: Sequence[Entry]) -> Entry | None:
+    """The trial of a method that trains nothing; None where there is none that was judged."""
+    return next((e for e in entries if e.kind == "control" and e.records), None)
+
+
+def compare(
+    pool: Pool,
+    winner: int,
+    defaults: Mapping[str, float | None],
+    control: Entry | None = None,
+) -> dict[str, Any]:
     """What the search gained over its control arms, by each criterion.
 
     `winner` is a trial's number; `defaults` are the criteria of the defaults of its method under
-    the paper's scoring. Gains are positive where the winner is better, whichever way the criterion
-    points; None where one side is undefined. `random_beaten` is the share of the random draws
-    that the winner beats, a tie counting half.
+    the paper's scoring, `control` is a trial that trained nothing. Gains are positive where the
+    winner is better, whichever way the criterion points; None where one side is undefined.
+    `random_beaten` is the share of the random draws that the winner beats, a tie counting half.
     """
     drawn = [place for place in pool.of_kind("random") if pool.numbers[place] != winner]
     default = default_of(pool.entries, pool.entries[pool.place(winner)].method)
     return {
         "default": None if default is None else default.number,
         "random": [pool.numbers[place] for place in drawn],
+        "control": None if control is None else {"trial": control.number, "method": control.method},
         "random_finished": int(pool.finished[drawn].sum()) if drawn else 0,
         "criteria": {
-            name: _compared(pool, name, pool.place(winner), drawn, defaults.get(name))
+            name: {
+                **_compared(pool, name, pool.place(winner), drawn, defaults.get(name)),
+                **_beside(pool, name, pool.place(winner), control),
+            }
             for name in pool.criteria
         },
     }
@@ -70,6 +84,18 @@ def _compared(
             else float(((better > 0) + 0.5 * (better == 0)).mean()),
         }
     return found
+
+
+def _beside(pool: Pool, name: str, winner: int, control: Entry | None) -> dict[str, float | None]:
+    """The control's value of a criterion, and how far the winner is ahead of it."""
+    value = None if control is None else control.last["criteria"].get(name)
+    if value is None:
+        return {"control": None, "over_control": None}
+    sign = 1.0 if pool.declared[name].direction == "maximize" else -1.0
+    return {
+        "control": value,
+        "over_control": _number(sign * (pool.criteria[name][winner] - value)),
+    }
 
 
 def _number(value: float) -> float | None:

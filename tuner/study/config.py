@@ -37,7 +37,7 @@ class StudyConfig(BaseModel):
     name: str
     category: str
     data: str = "demo"
-    methods: tuple[str, ...] = ("fae",)
+    methods: tuple[str, ...] = ("feature-fae",)
     space: str | None = None
     budget: str = "50"
     criterion: str = "referenced_synthetic_validation"

@@ -40,6 +40,8 @@ from tuner.study.study_level import STUDY_LEVEL, leading_criterion
 from tuner.study.warm_start import find_warm_points
 
 DEFAULT_SIZES = {"cpu": 64, "gpu": 256}
+# Methods on features of a frozen network take larger images: it sees little in small ones.
+FEATURE_SIZES = {"cpu": 128, "gpu": 256}
 # What a trained detector on features has to beat.
 CONTROL = "patch-memory"
 
@@ -193,7 +195,9 @@ def set_up(
     spaces = tuple(_space(config, name, machine) for name in config.methods)
     spaces += _controls(config, spaces, machine)
     warm = find_warm_points(config, home, spaces)
-    size = config.size or (DEFAULT_SIZES[machine.preset],) * 2
+    backed_too = any(isinstance(get_method(name), FeatureMethod) for name in config.methods)
+    sizes = FEATURE_SIZES if backed_too else DEFAULT_SIZES
+    size = config.size or (sizes[machine.preset],) * 2
     prepared = prepare(
         config.data, config.category, size, home.cache, progress=progress, recipe=config.recipe
     )
