@@ -69,16 +69,12 @@ SINGLE: Mapping[str, dict[str, Value]] = {
     "corrupted_share 0.25": {"corrupted_share": 0.25},
     "corrupted_share 1": {"corrupted_share": 1.0},
     "width 48": {"width": 48},
-    "width 256": {"width": 256},
     "bottleneck 32": {"bottleneck": 32},
     "depth 0": {"depth": 0},
     "depth 2": {"depth": 2},
     "levels 8": {"levels": "8"},
     "levels 16": {"levels": "16"},
-    "learning_rate 0.0005": {"learning_rate": 5e-4},
-    "learning_rate 0.006": {"learning_rate": 6e-3},
     "steps 100": {"steps": 100},
-    "steps 900": {"steps": 900},
 }
 
 

@@ -24,11 +24,11 @@ DISCREPANCIES = ("mse", "standardised", "cosine")
 
 _DEFAULTS = {
     "discrepancy": "mse",
-    "smoothing_passes": 1,
+    "smoothing_passes": 2,
     "smoothing_size": 3 / 16,
     "pooling": "top5",
-    "map_normalisation": "z",
-    "border": 0.0,
+    "map_normalisation": "ratio",
+    "border": 1 / 16,
 }
 
 

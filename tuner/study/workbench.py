@@ -127,7 +127,11 @@ class Workbench:
         return next(space for space in self.spaces if space.method == method)
 
     def plan(self, home: Home) -> Plan:
-        """Measures the machine (seconds), so that the plan can say what to expect."""
+        """Measures the machine (seconds), so that the plan can say what to expect.
+
+        Raises ValueError before that where features need more memory than there is.
+        """
+        feature_bytes = self._feature_bytes()
         return Plan(
             config=self.config,
             machine=self.machine,
@@ -145,7 +149,7 @@ class Workbench:
             },
             size=self.data.size,
             networks={name: network.digest for name, network in self.backbones.items()},
-            feature_bytes=self._feature_bytes(),
+            feature_bytes=feature_bytes,
         )
 
     def _feature_bytes(self) -> int:
