@@ -19,7 +19,7 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -42,13 +42,15 @@ from tuner.evaluation.image_metrics import image_auroc
 from tuner.evaluation.pixel_metrics import aupro
 from tuner.study.space import MethodSpace, build_space, families_of
 from tuner.study.trial import CORRUPTION_STREAM, SCORING_CRITERION
-from tuner.study.workbench import SYNTHETIC_STREAM
+from tuner.study.workbench import CONTROL, SYNTHETIC_STREAM, reference_of
 
 TARGET = Path(__file__).with_suffix(".json")
 SETTINGS = {"version": 2}
 DESIGN = ("demo tile", "demo grid", "demo carpet", "tile break", "tile uneven")
 SEEDS = (0, 1, 2)
 _EMBEDDED = 16
+# Beside the default one.
+CRITERIA = ("reference_agreement", "referenced_synthetic_validation", "synthetic_validation")
 
 MAIN: Mapping[str, tuple[str, dict[str, Value]]] = {
     "feature-fae": ("feature-fae", {}),
@@ -115,6 +117,9 @@ def measure(cell: Cell) -> Record:
         tables = shared_table(cell, values, context)
         pasted = method.tabulate(values, [synthetic.images], context)
         data = TrialData(data.train, data.held_out, data.test, None, (joined(tables, pasted),))
+        pins = {name: values[name] for name in ("backbone", "levels")}
+        found = reference_of(data, synthetic.images, space_of(CONTROL, **pins), cell.seed)
+        synthetic = replace(synthetic, **{k: torch.from_numpy(v) for k, v in found.items()})
     began, watch.seconds = time.process_time(), 0.0
     (last,) = method.fit(data, values, context)
     seconds, backbone = time.process_time() - began, watch.seconds
@@ -131,11 +136,15 @@ def measure(cell: Cell) -> Record:
     )
     scoring = time.process_time() - began
     watch.close()
-    chosen = int(get_criterion(SCORING_CRITERION).evaluate(evidence).nan_to_num(-1).argmax())
+    chosen = {
+        name: int(get_criterion(name).evaluate(evidence).nan_to_num(-1).argmax())
+        for name in dict.fromkeys((SCORING_CRITERION, *CRITERIA))
+    }
     aurocs = [image_auroc(task.anomalous, s.double().numpy()) for s in evidence.test_scores]
     return {
         "aurocs": [round(value, 4) for value in aurocs],
-        "chosen": chosen,
+        "chosen": chosen[SCORING_CRITERION],
+        "by": chosen,
         "fixed": space.default_setting,
         "aupro": round(_aupro(last.detector, space, data, task), 4),
         "train_seconds": round(seconds, 2),
@@ -171,8 +180,8 @@ class BackboneWatch:
 
 
 @lru_cache(maxsize=8)
-def space_of(method: str) -> MethodSpace:
-    return build_space(get_method(method), load_search_space(method), "cpu", {})
+def space_of(method: str, **pins: Value) -> MethodSpace:
+    return build_space(get_method(method), load_search_space(method), "cpu", pins)
 
 
 _TABLES: dict[tuple[object, ...], FeatureTable] = {}

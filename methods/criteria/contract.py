@@ -25,9 +25,10 @@ class Evidence:
 
     What follows may be None, where it was not gathered. `noise_scores` `[S, G]` belong to images
     drawn pixel by pixel from the Gaussians of held-out normals. `synthetic_cell` `[Q]` numbers the
-    finer family of a defect (kind, size, contrast). The last three are rows of one fixed embedding
-    that no trial trains (`methods.criteria.appearance`), of N normals, the batch and the defects:
-    `[N, E]`, `[M, E]`, `[Q, E]`.
+    finer family of a defect (kind, size, contrast). Three are rows of one fixed embedding that no
+    trial trains (`methods.criteria.appearance`), of N normals, the batch and the defects: `[N, E]`,
+    `[M, E]`, `[Q, E]`. The last two are scores of the batch `[M]` and of the defects `[Q]` by a
+    reference detector that no trial trains.
     """
 
     test_scores: Tensor
@@ -45,6 +46,8 @@ class Evidence:
     normal_appearance: Tensor | None = None
     test_appearance: Tensor | None = None
     synthetic_appearance: Tensor | None = None
+    test_reference: Tensor | None = None
+    synthetic_reference: Tensor | None = None
 
     def nowhere(self) -> Tensor:
         """The value of a criterion that does not apply: NaN for each setting."""

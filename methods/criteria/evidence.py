@@ -66,4 +66,6 @@ def gather_evidence(
             normal_appearance=synthetic.normal_appearance,
             test_appearance=synthetic.test_appearance,
             synthetic_appearance=synthetic.appearance,
+            test_reference=synthetic.test_reference,
+            synthetic_reference=synthetic.reference,
         )

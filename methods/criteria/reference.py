@@ -1,8 +1,9 @@
-"""A criterion that asks whether a detector ranks the batch as a fixed, untrained one does.
+"""A criterion that asks whether a detector ranks the batch as a reference does that is not trained.
 
-The fixed one is the distance from normal images in the embedding of `methods.criteria.appearance`.
-It knows nothing of any trial, so that its errors are not theirs; where it is blind itself, agreeing
-with it means nothing.
+The reference is a memory of pretrained features of normal images where a study has one, else the
+distance from normal images in the embedding of `methods.criteria.appearance`. It knows nothing of
+any trial, so that its errors are not theirs; where it is blind itself, agreeing with it means
+nothing.
 """
 
 from __future__ import annotations
@@ -33,11 +34,26 @@ def reference_agreement(scores: Tensor, reference: Tensor) -> Tensor:
     return agreement_with(ranks[1:], ranks[0]).to(scores.device)
 
 
+def reference_scores(evidence: Evidence) -> tuple[Tensor, Tensor | None] | None:
+    """What the reference says of the batch `[M]` and, where it is known, of pasted defects `[Q]`:
+    the scores that were gathered with it, else distances in the fixed embedding. None without."""
+    if evidence.test_reference is not None:
+        return evidence.test_reference, evidence.synthetic_reference
+    normal, test = evidence.normal_appearance, evidence.test_appearance
+    if normal is None or test is None:
+        return None
+    synthetic = evidence.synthetic_appearance
+    if synthetic is None:
+        return unusualness(normal, test), None
+    scores = unusualness(normal, torch.cat((test, synthetic)))
+    return scores[: len(test)], scores[len(test) :]
+
+
 def _evaluate(evidence: Evidence) -> Tensor:
-    if evidence.normal_appearance is None or evidence.test_appearance is None:
+    reference = reference_scores(evidence)
+    if reference is None:
         return evidence.nowhere()
-    reference = unusualness(evidence.normal_appearance, evidence.test_appearance)
-    return reference_agreement(evidence.test_scores, reference)
+    return reference_agreement(evidence.test_scores, reference[0])
 
 
 register_criterion(

@@ -14,11 +14,10 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
-import torch
 from torch import Tensor
 
 from methods.criteria.contract import Criterion, Evidence
-from methods.criteria.reference import reference_agreement, unusualness
+from methods.criteria.reference import reference_agreement, reference_scores
 from methods.criteria.registry import register_criterion
 from methods.criteria.synthetic import SCORES, family_aurocs, synthetic_validation
 
@@ -28,18 +27,10 @@ def reference_validation(evidence: Evidence) -> float:
 
     NaN where it cannot be told: nothing pasted on the batch, or no fixed embedding.
     """
-    scores = _reference_scores(evidence)
-    return math.nan if scores is None else _validation(evidence, *scores)
-
-
-def _reference_scores(evidence: Evidence) -> tuple[Tensor, Tensor] | None:
-    """What the fixed detector says of the batch `[M]` and of pasted defects `[Q]`; None without."""
-    normal, test = evidence.normal_appearance, evidence.test_appearance
-    synthetic = evidence.synthetic_appearance
-    if normal is None or test is None or synthetic is None:
-        return None
-    scores = unusualness(normal, torch.cat((test, synthetic)))
-    return scores[: len(test)], scores[len(test) :]
+    found = reference_scores(evidence)
+    if found is None or found[1] is None:
+        return math.nan
+    return _validation(evidence, found[0], found[1])
 
 
 def _validation(evidence: Evidence, test: Tensor, synthetic: Tensor) -> float:
@@ -58,11 +49,11 @@ def referenced(validation: Tensor, agreement: Tensor, reference: float) -> Tenso
 
 def referenced_synthetic_validation(evidence: Evidence) -> Tensor:
     """float64 `[S]`; NaN where synthetic validation is, or without a fixed embedding."""
-    scores = _reference_scores(evidence)
-    if scores is None:
+    found = reference_scores(evidence)
+    if found is None or found[1] is None:
         return evidence.nowhere()
-    agreement = reference_agreement(evidence.test_scores, scores[0])
-    reference = _validation(evidence, *scores)
+    agreement = reference_agreement(evidence.test_scores, found[0])
+    reference = _validation(evidence, found[0], found[1])
     return referenced(synthetic_validation(evidence), agreement, reference)
 
 

@@ -24,8 +24,14 @@ _ROWS = {
     "test_embeddings": "test",
     "test_appearance": "test",
     "normal_appearance": "normal",
+    "test_reference": "test",
 }
-_SYNTHETIC_ROWS = ("synthetic_family", "synthetic_cell", "synthetic_appearance")
+_SYNTHETIC_ROWS = (
+    "synthetic_family",
+    "synthetic_cell",
+    "synthetic_appearance",
+    "synthetic_reference",
+)
 
 
 def resampled_values(

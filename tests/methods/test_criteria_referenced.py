@@ -11,6 +11,7 @@ from methods.criteria.contract import Evidence
 from methods.criteria.reference import unusualness
 from methods.criteria.referenced import reference_validation, referenced
 from methods.criteria.registry import get_criterion
+from methods.criteria.synthetic import family_aurocs
 from tests.methods.evidences import changed, evidence
 
 NAME = "referenced_synthetic_validation"
@@ -58,3 +59,19 @@ def test_who_ranks_the_batch_as_a_good_reference_does_is_preferred() -> None:
         plain = get_criterion("synthetic_validation").evaluate(given)
         found = get_criterion(NAME).evaluate(given)
         assert (found - plain).tolist() == pytest.approx([gain, -gain])
+
+
+def test_a_reference_detector_takes_the_place_of_the_fixed_embedding() -> None:
+    given = evidence()
+    own = given.test_scores[1]
+    known = changed(given, test_reference=own, synthetic_reference=given.synthetic_scores[1])
+    agreement = get_criterion("reference_agreement").evaluate(known)
+    assert agreement[1] == pytest.approx(1) and bool((agreement[[0, 2]] < 1).all())
+    inverted = changed(known, test_reference=-own)
+    assert get_criterion("reference_agreement").evaluate(inverted)[1] == pytest.approx(-1)
+    validation = float(family_aurocs(known, on_test=True)[:, 1].nanmean())
+    assert reference_validation(known) == pytest.approx(validation)
+    # With scores of the batch alone there is nothing to trust it by.
+    blind = changed(known, synthetic_reference=None)
+    joint = get_criterion("referenced_synthetic_validation").evaluate(blind)
+    assert bool(joint.isnan().all())

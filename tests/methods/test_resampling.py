@@ -40,7 +40,9 @@ def test_synthetic_images_go_along_with_their_bases() -> None:
 
 def test_no_part_of_the_evidence_is_forgotten() -> None:
     """Whatever holds a value or a row an image must be drawn with it."""
-    given = evidence()
+    generator = seeded(1)
+    reference, pasted = (torch.rand(count, generator=generator) for count in (20, 30))
+    given = changed(evidence(), test_reference=reference, synthetic_reference=pasted)
     drawn = resample(given, seeded())
     for field in dataclasses.fields(given):
         if field.name != "families":

@@ -59,6 +59,7 @@ def pack_synthetic(synthetic: SyntheticSet) -> dict[str, Any]:
         f.name: value.numpy() if isinstance(value, Tensor) else value
         for f in dataclasses.fields(synthetic)
         for value in (getattr(synthetic, f.name),)
+        if value is not None
     }
 
 

@@ -20,6 +20,7 @@ from methods.contract import (
     Precision,
     TrialData,
     stream_seed,
+    unit,
 )
 from methods.criteria.contract import Criterion
 from methods.criteria.defects import build_synthetic
@@ -109,7 +110,17 @@ class Workbench:
                 network = method.backbone(values)
                 if not any(table.serves(network.digest, network.strides) for table in tables):
                     tables.append(method.tabulate(values, images, context))
-        return self.arrays.with_features(tables)
+        return self._with_reference(self.arrays.with_features(tables))
+
+    def _with_reference(self, arrays: StudyArrays) -> StudyArrays:
+        """The same, with what a memory of the study's features says of the batch and of pasted
+        defects: the reference of criteria. Without features there is none."""
+        controls = [space for space in self.spaces if space.method == CONTROL]
+        if not arrays.features or not controls:
+            return arrays
+        pasted = torch.from_numpy(arrays.synthetic["images"])
+        scores = reference_of(arrays.trial_data(), pasted, controls[0], self.config.seed)
+        return dataclasses.replace(arrays, synthetic={**arrays.synthetic, **scores})
 
     @cached_property
     def backbones(self) -> dict[str, FrozenNetwork]:
@@ -253,6 +264,20 @@ def _controls(
     built = build_space(get_method(CONTROL), load_search_space(CONTROL), machine.preset, pins)
     fixed = {**built.fixed, **built.defaults}
     return (dataclasses.replace(built, drawn={}, defaults={}, fixed=fixed, control=True),)
+
+
+def reference_of(
+    data: TrialData, pasted: torch.Tensor, space: MethodSpace, seed: int
+) -> dict[str, np.ndarray]:
+    """Scores of pasted defects (`reference`) and of the batch (`test_reference`) by a memory of
+    normal features at its defaults; fields of `SyntheticSet`."""
+    method = get_method(space.method)
+    (last,) = method.fit(data, space.complete(space.defaults), Context(seed=seed, rungs=1))
+    setting = space.grid[space.default_setting]
+    return {
+        name: last.detector.scores(unit(images), setting).numpy()
+        for name, images in (("reference", pasted), ("test_reference", data.test))
+    }
 
 
 def backed(space: MethodSpace) -> list[dict[str, Value]]:

@@ -57,6 +57,8 @@ class SyntheticSet:
     into `families`; `cell` `[Q]`: number of the finer family of its kind, size and contrast.
     `appearance` `[Q, E]`, `test_appearance` `[M, E]` and `normal_appearance` `[N, E]` are the fixed
     embedding (`methods.criteria.appearance`) of these images, of the batch and of normals.
+    `reference` `[Q]` and `test_reference` `[M]` are scores of a reference detector that no trial
+    trains, where there is one.
     """
 
     images: Tensor
@@ -68,6 +70,8 @@ class SyntheticSet:
     test_appearance: Tensor
     normal_appearance: Tensor
     families: tuple[str, ...]
+    reference: Tensor | None = None
+    test_reference: Tensor | None = None
 
 
 def build_synthetic(
