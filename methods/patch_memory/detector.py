@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from methods.backbones.space import FeatureSpace
+from methods.backbones.weights import FrozenBackbone
 from methods.contract import Scoring
 from methods.onepass import OnePass
 from methods.scoring import levels, tier
@@ -78,7 +79,7 @@ class PatchMemoryDetector:
 
     def one_pass(self, scoring: Scoring) -> OnePass:
         """Scores and maps at once, in float32, the backbone within; see `methods.onepass`."""
-        plan, backbone = self._plan(scoring), self.space.extractor.backbone
+        plan, backbone = self._plan(scoring), self.backbone
         return OnePass(
             nn.ModuleList([backbone]),
             lambda images: self.space.standardised(backbone(images)),
@@ -96,6 +97,11 @@ class PatchMemoryDetector:
         if self.standardiser is not None:
             found |= under("embedding", self.standardiser.tensors())
         return found
+
+    @property
+    def backbone(self) -> FrozenBackbone:
+        """The frozen network."""
+        return self.space.extractor.backbone
 
     def frozen(self) -> dict[str, Tensor]:
         """The backbone's weights."""
