@@ -183,12 +183,9 @@ class Detector(Protocol):
         ...
 
 
+@runtime_checkable
 class MapDetector(Detector, Protocol):
-    """A detector that also localises; most of these reconstruct, too, and have both."""
-
-    def reconstruct(self, images: Tensor) -> Tensor:
-        """`[B, 3, H, W]` in [0, 1]."""
-        ...
+    """A detector that also localises."""
 
     def maps(self, images: Tensor, scoring: Scoring) -> Tensor:
         """`[B, H, W]`, smoothed, higher is more anomalous."""
@@ -196,8 +193,31 @@ class MapDetector(Detector, Protocol):
 
 
 @runtime_checkable
+class ReconstructingDetector(Detector, Protocol):
+    """A detector that says what an image should look like."""
+
+    def reconstruct(self, images: Tensor) -> Tensor:
+        """`[B, 3, H, W]` in [0, 1]."""
+        ...
+
+
+class FrozenNetwork(Protocol):
+    """What is told of a frozen network: its name, the SHA-256 of its weights, and their origin."""
+
+    name: str
+    digest: str
+    origin: str
+    strides: Sequence[int]
+
+
+@runtime_checkable
 class BackedDetector(Detector, Protocol):
     """A detector on top of a frozen network whose weights `weights` leaves out."""
+
+    @property
+    def backbone(self) -> FrozenNetwork:
+        """The network that it works on."""
+        ...
 
     def frozen(self) -> dict[str, Tensor]:
         """The rest: `Method.restore` takes both together, or finds this part by its name and
@@ -315,15 +335,6 @@ class AdoptingMethod(Method, Protocol):
         """Its own hyperparameters that come next to an augmentation of that name with the values
         of `Progress.tuned`; empty where it has nothing like it."""
         ...
-
-
-class FrozenNetwork(Protocol):
-    """What is told of a frozen network: its name, the SHA-256 of its weights, and their origin."""
-
-    name: str
-    digest: str
-    origin: str
-    strides: Sequence[int]
 
 
 @runtime_checkable

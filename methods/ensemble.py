@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from methods.contract import Detector, Scoring, unit
+from methods.contract import Detector, Scoring, everything, unit
 from methods.onepass import Judged, OnePass, one_pass_of
 from methods.state import below, under
 
@@ -134,11 +134,12 @@ class Member:
         return cls(detector, scoring, ScoreScale.of(found), map_scale), found
 
     def weights(self) -> dict[str, Tensor]:
+        """All that restores it, a frozen network below its detector included."""
         scale = self.score_scale
         own = {"knots": scale.knots, "shares": scale.shares, "tails": scale.tails}
         if self.map_scale is not None:
             own["levels"] = self.map_scale.levels
-        return {**under("scale", own), **under("detector", self.detector.weights())}
+        return {**under("scale", own), **under("detector", everything(self.detector))}
 
     @classmethod
     def restored(

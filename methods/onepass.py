@@ -7,7 +7,7 @@ from typing import Any, Protocol, runtime_checkable
 
 from torch import Tensor, nn
 
-from methods.contract import Detector, Scoring
+from methods.contract import Detector, MapDetector, Scoring
 
 # Scores `[B]`, and maps `[B, H, W]` where the detector localises.
 Judged = tuple[Tensor, ...]
@@ -58,7 +58,7 @@ def one_pass_of(detector: Detector, scoring: Scoring) -> OnePass:
 
     def judged(images: Tensor, _: Tensor) -> Judged:
         scores = detector.scores(images, scoring)
-        if not hasattr(detector, "maps"):
+        if not isinstance(detector, MapDetector):
             return (scores,)
         return scores, detector.maps(images, scoring)
 

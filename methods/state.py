@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 
 def on_cpu(value: Any) -> Any:
@@ -22,19 +22,22 @@ def on_cpu(value: Any) -> Any:
 
 
 def move(thing: Any, device: torch.device) -> None:
-    """Move what an object is made of (modules, tensors, records and lists of them) to a device."""
+    """Move what an object is made of to a device: modules, tensors, records, and lists and mappings
+    of them."""
     for name, value in vars(thing).items():
         setattr(thing, name, _moved(value, device))
 
 
 def _moved(value: Any, device: torch.device) -> Any:
-    if isinstance(value, Tensor | nn.Module):
+    if callable(getattr(value, "to", None)):
         return value.to(device)
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         fields = {f.name: _moved(getattr(value, f.name), device) for f in dataclasses.fields(value)}
         return dataclasses.replace(value, **fields)
     if isinstance(value, list):
         return [_moved(each, device) for each in value]
+    if isinstance(value, Mapping):
+        return {name: _moved(each, device) for name, each in value.items()}
     if callable(getattr(value, "weights", None)):  # a detector within a detector
         move(value, device)
     return value

@@ -9,7 +9,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from methods.contract import TuningMethod, stream_seed, unit
+from methods.contract import (
+    MapDetector,
+    ReconstructingDetector,
+    TuningMethod,
+    stream_seed,
+    unit,
+)
 from methods.hyperparameter import Value
 from methods.registry import get_method
 from tuner.packaging import sight_of
@@ -38,8 +44,8 @@ def pictures(bench: Workbench, chosen: Winner, folder: StudyFolder, threshold: f
     images = unit(bench.data.test[torch.from_numpy(worst.copy())])
     suspicious_sheet(
         images,
-        detector.reconstruct(images) if hasattr(detector, "reconstruct") else None,
-        detector.maps(images, sight.scoring) if hasattr(detector, "maps") else None,
+        detector.reconstruct(images) if isinstance(detector, ReconstructingDetector) else None,
+        detector.maps(images, sight.scoring) if isinstance(detector, MapDetector) else None,
         own[worst],
         threshold,
         folder.pictures / "suspicious.png",

@@ -149,7 +149,8 @@ def _registered(
 ) -> dict[str, Any]:
     """The winner's version in the registry, made where there is none yet, with the detectors and
     pictures of the best trials beside it."""
-    from tuner.registry import register_winner
+    from tuner.registry import read_package, register_winner
+    from tuner.registry.register import backbone_tags
 
     folder, bench, config, tracker = job.folder, job.workbench, job.config, recorder.tracker
     number, members = chosen.lead.number, chosen.numbers
@@ -159,6 +160,7 @@ def _registered(
         return known
     made = {"tuner.members": ",".join(map(str, members))} if members else {}
     run = recorder.run_of(number)
+    tracker.tag(run, backbone_tags(read_package(folder.package)))
     version = register_winner(
         tracker,
         run,

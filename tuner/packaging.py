@@ -12,7 +12,7 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
-from methods.contract import Detector, Scoring
+from methods.contract import BackedDetector, Detector, Scoring, everything
 from methods.ensemble import ENSEMBLE, Member, ensemble_of
 from tuner.study.files import TrialFiles
 from tuner.study.home import StudyFolder
@@ -41,15 +41,16 @@ def package(bench: Workbench, entry: Entry, target: Path, folder: StudyFolder) -
     """
     from tuner.registry import calibrate
 
+    detector = restore(bench, entry, folder)
     held_out, threshold = calibrate(
-        restore(bench, entry, folder),
+        detector,
         entry.last["scoring"],
         bench.parts.held_out,
         bench.config.false_positive_rate,
         bench.config.threshold,
     )
-    weights = TrialFiles(folder.trial(entry.number)).weights()
-    _save(bench, target, _trained(bench, entry), weights, threshold, held_out=held_out)
+    made = _trained(bench, entry)
+    _save(bench, target, made, everything(detector), threshold, held_out=held_out, of=[detector])
     return threshold
 
 
@@ -77,7 +78,16 @@ def package_ensemble(
     ensemble = ensemble_of([member for member, _ in made])
     joined = Trained(members[0].number, ENSEMBLE, {}, {})
     trained = [_trained(bench, entry) for entry in members]
-    _save(bench, target, joined, ensemble.weights(), threshold, held_out=held_out, members=trained)
+    _save(
+        bench,
+        target,
+        joined,
+        ensemble.weights(),
+        threshold,
+        held_out=held_out,
+        of=[member.detector for member, _ in made],
+        members=trained,
+    )
     if target == folder.package:
         draft = folder.joint_scores.with_suffix(".part.npy")
         np.save(draft, test)
@@ -136,6 +146,7 @@ def _save(
     threshold: Threshold,
     *,
     held_out: ArrayLike,
+    of: Sequence[Detector],
     members: Sequence[Trained] = (),
 ) -> None:
     from tuner.registry import save_package
@@ -158,4 +169,5 @@ def _save(
         floor=bench.prepared.floor,
         recipe=bench.config.recipe,
         members=members,
+        backbones=[each.backbone for each in of if isinstance(each, BackedDetector)],
     )

@@ -8,6 +8,10 @@ from typing import Protocol
 from torch import Tensor
 
 
+class BackboneError(ValueError):
+    """A backbone that cannot be had, or whose weights are not the expected ones."""
+
+
 class Backbone(Protocol):
     """A frozen network in inference mode, without parameters that ask for gradients.
 

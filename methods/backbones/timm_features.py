@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+
+from methods.backbones.contract import BackboneError
 
 
 class TimmFeatures(nn.Module):
@@ -20,7 +21,7 @@ class TimmFeatures(nn.Module):
         reductions = list(info.reduction())
         missing = sorted(set(strides) - set(reductions))
         if missing:
-            raise ValueError(
+            raise BackboneError(
                 f"the model has features at strides {reductions}, but {missing} are asked for; "
                 "choose other levels"
             )
@@ -37,26 +38,20 @@ class TimmFeatures(nn.Module):
         return [found[place] for place in self.places]
 
 
-def timm_features(
-    name: str, strides: Sequence[int], pretrained: bool = True
-) -> tuple[nn.Module, str, str]:
-    """A timm model as feature extractor, the digest of its weights, and their origin.
+def timm_features(name: str, strides: Sequence[int], pretrained: bool = True) -> TimmFeatures:
+    """A timm model as feature extractor.
 
-    Raises ValueError where timm is not installed, or knows no such model or features.
+    Raises BackboneError where timm is not installed, or knows no such model or features.
     """
     try:
         import timm
     except Exception as error:  # its own imports fail in many ways
-        raise ValueError(
+        raise BackboneError(
             f"backbone is timm:{name}, but timm cannot be imported ({error}); install it by: "
             "pip install 'tuner[backbones]'"
         ) from error
     try:
         model = timm.create_model(name, pretrained=pretrained, features_only=True)
     except RuntimeError as error:
-        raise ValueError(f"backbone is timm:{name}, but timm says: {error}") from error
-    network = TimmFeatures(model.eval(), strides)
-    digest = hashlib.sha256()
-    for key, value in network.state_dict().items():
-        digest.update(key.encode() + value.contiguous().numpy().tobytes())
-    return network, digest.hexdigest(), f"timm's {name}, its weights and licence as timm says"
+        raise BackboneError(f"backbone is timm:{name}, but timm says: {error}") from error
+    return TimmFeatures(model.eval(), strides)

@@ -26,6 +26,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from methods.backbones.contract import BackboneError
 from methods.backbones.efficientnet_lite import SCALES, EfficientNetLite
 from methods.hyperparameter import Hyperparameter
 from methods.state import below, on_cpu, under
@@ -63,10 +64,6 @@ BACKBONE = Hyperparameter(
     prefixes=(FILE, TIMM),
     source="EfficientNet-Lite (Tan and Le, 2019; Google, 2020), weights trained on ImageNet",
 )
-
-
-class BackboneError(ValueError):
-    """A backbone that cannot be had, or whose weights are not the expected ones."""
 
 
 class FrozenBackbone(nn.Module):
@@ -136,7 +133,7 @@ def restore_backbone(
         return found
     network = _empty(name, strides, state)
     network.load_state_dict(state)
-    return FrozenBackbone(name, network, tuple(sorted(set(strides))), digest, _ORIGIN)
+    return FrozenBackbone(name, network, tuple(sorted(set(strides))), digest, _origin(name))
 
 
 @functools.lru_cache(maxsize=8)
@@ -146,12 +143,12 @@ def _loaded(name: str, strides: tuple[int, ...]) -> FrozenBackbone:
     if name.startswith(TIMM):
         from methods.backbones.timm_features import timm_features
 
-        network, digest, origin = timm_features(name.removeprefix(TIMM), strides)
-        return FrozenBackbone(name, network, strides, digest, origin)
+        model = timm_features(name.removeprefix(TIMM), strides)
+        return FrozenBackbone(name, model, strides, _digest_of(model), _origin(name))
     if name == RANDOM:
         network = EfficientNetLite(DEFAULT, strides)
         network.initialise(torch.Generator().manual_seed(_RANDOM_SEED))
-        return FrozenBackbone(name, network, strides, _digest_of(network), "random weights")
+        return FrozenBackbone(name, network, strides, _digest_of(network), _origin(name))
     if name.startswith(FILE):
         path = Path(name.removeprefix(FILE)).expanduser()
         if not path.is_file():
@@ -161,7 +158,7 @@ def _loaded(name: str, strides: tuple[int, ...]) -> FrozenBackbone:
         content = path.read_bytes()
         state = _state(content, path)
         network = _fitting(state, strides, path)
-        return FrozenBackbone(name, network, strides, _sha256(content), f"the file {path.name}")
+        return FrozenBackbone(name, network, strides, _sha256(content), _origin(name))
     if name not in _PACKAGED:
         raise BackboneError(f"backbone is {name!r}, but must be {BACKBONE.bounds()}")
     path = _packaged(name)
@@ -173,7 +170,18 @@ def _loaded(name: str, strides: tuple[int, ...]) -> FrozenBackbone:
         )
     network = EfficientNetLite(name, strides)
     network.load_published(_state(content, path))
-    return FrozenBackbone(name, network, strides, wanted, _ORIGIN)
+    return FrozenBackbone(name, network, strides, wanted, _origin(name))
+
+
+def _origin(name: str) -> str:
+    """Where weights of this name come from, and under which licence, in a line."""
+    if name == RANDOM:
+        return "random weights"
+    if name.startswith(TIMM):
+        return f"timm's {name.removeprefix(TIMM)}, its weights and licence as timm says"
+    if name.startswith(FILE):
+        return f"the file {Path(name.removeprefix(FILE)).name}"
+    return _ORIGIN
 
 
 def _packaged(name: str) -> Path:
@@ -224,7 +232,7 @@ def _empty(name: str, strides: Sequence[int], state: Mapping[str, Tensor]) -> nn
     if name.startswith(TIMM):
         from methods.backbones.timm_features import timm_features
 
-        return timm_features(name.removeprefix(TIMM), strides, pretrained=False)[0]
+        return timm_features(name.removeprefix(TIMM), strides, pretrained=False)
     for variant in [name] if name in SCALES else list(SCALES):
         network = EfficientNetLite(variant, strides)
         own = network.state_dict()

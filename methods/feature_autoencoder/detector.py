@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from methods.backbones.space import FeatureSpace
+from methods.backbones.weights import FrozenBackbone
 from methods.contract import Precision, Scoring
 from methods.feature_autoencoder.hyperparameters import SCORING
 from methods.feature_autoencoder.network import GridAutoencoder
@@ -95,7 +96,7 @@ class FeatureDetector:
 
     def one_pass(self, scoring: Scoring) -> OnePass:
         """Scores and maps at once, in float32, the backbone within; see `methods.onepass`."""
-        plan, backbone = self._plan(scoring), self.space.extractor.backbone
+        plan, backbone = self._plan(scoring), self.backbone
 
         def both(images: Tensor) -> tuple[Tensor, Tensor]:
             z = self.space.standardised(backbone(images))
@@ -120,6 +121,11 @@ class FeatureDetector:
         if self.standardiser is not None:
             found |= under("embedding", self.standardiser.tensors())
         return found
+
+    @property
+    def backbone(self) -> FrozenBackbone:
+        """The frozen network."""
+        return self.space.extractor.backbone
 
     def frozen(self) -> dict[str, Tensor]:
         """The backbone's weights."""

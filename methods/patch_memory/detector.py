@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from methods.backbones.space import FeatureSpace
+from methods.backbones.weights import FrozenBackbone
 from methods.contract import Scoring
 from methods.onepass import OnePass
 from methods.scoring import levels, tier
@@ -78,7 +79,7 @@ class PatchMemoryDetector:
 
     def one_pass(self, scoring: Scoring) -> OnePass:
         """Scores and maps at once, in float32, the backbone within; see `methods.onepass`."""
-        plan, backbone = self._plan(scoring), self.space.extractor.backbone
+        plan, backbone = self._plan(scoring), self.backbone
         return OnePass(
             nn.ModuleList([backbone]),
             lambda images: self.space.standardised(backbone(images)),
@@ -96,6 +97,11 @@ class PatchMemoryDetector:
         if self.standardiser is not None:
             found |= under("embedding", self.standardiser.tensors())
         return found
+
+    @property
+    def backbone(self) -> FrozenBackbone:
+        """The frozen network."""
+        return self.space.extractor.backbone
 
     def frozen(self) -> dict[str, Tensor]:
         """The backbone's weights."""
@@ -148,5 +154,7 @@ def nearest_distance(rows: Tensor, memory: Tensor) -> Tensor:
     # A graph that is exported takes any number of rows, and cannot be cut into parts.
     parts = [rows] if torch.compiler.is_exporting() else rows.split(_ROWS)
     with torch.autocast(rows.device.type, enabled=False):
-        nearest = [(lengths - 2 * part @ memory.T).amin(1) + part.square().sum(1) for part in parts]
-    return (torch.cat(nearest).clamp(min=0) / rows.shape[1]).sqrt()
+        places = [torch.addmm(lengths, part, memory.T, alpha=-2).argmin(1) for part in parts]
+        # Measured anew: beside what is remembered, a difference of squares is all rounding.
+        near = zip(parts, places, strict=True)
+        return torch.cat([(part - memory[own]).square().mean(1) for part, own in near]).sqrt()

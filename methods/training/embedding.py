@@ -20,6 +20,7 @@ neither block drowns the other for having more or larger entries.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -41,11 +42,12 @@ def blocks(features: Tensor, images: Tensor, reconstruction: Tensor) -> tuple[Te
     return features.to(images.dtype).mean(dim=(2, 3)), (torch.cat(parts, dim=1) + _SMALLEST).log()
 
 
+@dataclass(frozen=True)
 class Standardiser:
     """Puts each block at unit scale: `centre` `[D]` and `scale` `[D]` of clean training images."""
 
-    def __init__(self, centre: Tensor, scale: Tensor) -> None:
-        self.centre, self.scale = centre, scale
+    centre: Tensor
+    scale: Tensor
 
     @classmethod
     def measured(cls, *parts: Tensor) -> Standardiser:

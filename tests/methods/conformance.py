@@ -11,7 +11,16 @@ import pytest
 import torch
 from torch import Tensor
 
-from methods.contract import Context, MapDetector, Method, Progress, TrialData, unit
+from methods.contract import (
+    Context,
+    MapDetector,
+    Method,
+    Progress,
+    ReconstructingDetector,
+    TrialData,
+    everything,
+    unit,
+)
 from methods.hyperparameter import Value, complete
 from methods.onepass import OnePassDetector
 from tests.methods.stripes import waves
@@ -19,7 +28,7 @@ from tests.methods.stripes import waves
 # Whatever of these a method declares makes it small.
 _SMALL: dict[str, Value] = {
     "steps": 8, "width": 4, "batch_size": 4, "code": 16, "initial_size": 0.05, "warm_share": 0.25,
-    "iterations": 2,
+    "iterations": 2, "backbone": "random", "depth": 1, "corrupted_versions": 2, "samples": 512,
 }  # fmt: skip
 RUNGS = 2
 
@@ -90,19 +99,18 @@ def scores_images(method: Method, data: TrialData, **options: Any) -> None:
         embedded = detector.embed(batch)
         assert embedded.ndim == 2 and len(embedded) == len(batch)
         assert bool(torch.isfinite(embedded).all())
-        if hasattr(detector, "maps"):
-            located: MapDetector = detector  # type: ignore[assignment]
-            maps = located.maps(batch, grid[0])
+        if isinstance(detector, MapDetector):
+            maps = detector.maps(batch, grid[0])
             assert maps.shape == (len(batch), height, width) and bool(torch.isfinite(maps).all())
-            if hasattr(detector, "reconstruct"):
-                assert located.reconstruct(batch).shape == batch.shape
+        if isinstance(detector, ReconstructingDetector):
+            assert detector.reconstruct(batch).shape == batch.shape
     if isinstance(detector, OnePassDetector) and options.get("precision") != "bfloat16":
         for setting in grid:
             judged = detector.one_pass(setting)(test)
             torch.testing.assert_close(
                 judged[0], detector.scores(test, setting), rtol=1e-3, atol=1e-5
             )
-            assert len(judged) == 1 + hasattr(detector, "maps")
+            assert len(judged) == 1 + isinstance(detector, MapDetector)
             for maps in judged[1:]:
                 expected = detector.maps(test, setting)  # type: ignore[attr-defined]
                 torch.testing.assert_close(maps, expected, rtol=1e-3, atol=1e-6)
@@ -113,11 +121,12 @@ def scores_images(method: Method, data: TrialData, **options: Any) -> None:
 def repeats_and_restores(method: Method, data: TrialData) -> None:
     one, two = (fitted(method, data, seed=3)[-1].detector for _ in range(2))
     assert same(one.weights(), two.weights())
-    restored = method.restore(small(method), one.weights())
     grid, test = grid_of(method), unit(data.test)
-    torch.testing.assert_close(
-        restored.grid_scores(test, grid), one.grid_scores(test, grid), rtol=1e-4, atol=1e-6
-    )
+    for weights in (one.weights(), everything(one)):
+        restored = method.restore(small(method), weights)
+        torch.testing.assert_close(
+            restored.grid_scores(test, grid), one.grid_scores(test, grid), rtol=1e-4, atol=1e-6
+        )
 
 
 def resumes_exactly(method: Method, data: TrialData) -> None:

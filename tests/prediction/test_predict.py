@@ -7,6 +7,8 @@ import io
 import json
 import os
 import weakref
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +23,7 @@ from tuner.cli.main import app
 from tuner.data import DataError
 from tuner.prediction.places import Found, find
 from tuner.prediction.stream import AHEAD, Clock, Unreadable, judge_all
-from tuner.prediction.writing import count_all
+from tuner.prediction.writing import count_all, write_all
 from tuner.registry import load_package
 
 
@@ -112,8 +114,38 @@ def test_the_command_writes_a_table_and_overlays(model, line, tmp_path, kind):
     assert len(rows) == 8 and {str(row["threshold"]) for row in rows} == {"1.5"}
     assert sum(str(row["anomalous"]) == "True" for row in rows) == said["anomalous"]
     with Image.open(out / rows[-1]["overlay"]) as overlay:
-        assert min(overlay.size) >= 256 and overlay.width / overlay.height == SIZE[1] / SIZE[0]
+        assert min(overlay.size) >= 256 and overlay.width / overlay.height == 30 / 50
     assert not list(out.glob("*.part"))
+
+
+def test_an_overlay_is_the_photograph_with_the_map_brought_to_it(model, tmp_path):
+    """One bright corner in the map: in the photograph's own pixels, and there alone."""
+    line = np.full((300, 480, 3), 128, np.uint8)
+    line[::2] = 90  # lines that are lost at the size of the package
+    (tmp_path / "line.png").write_bytes(png(line))
+    packaged = load_package(model)
+    (verdict,) = judge_all(packaged, find([str(tmp_path / "line.png")]))
+    heat = np.zeros(SIZE, np.float32)
+    heat[:6, :10] = 1
+    made = replace(verdict, map=heat)
+    found = write_all([made], tmp_path / "out", "csv", True)
+    assert found.overlays is not None
+    (file,) = found.overlays.iterdir()
+    drawn = np.asarray(Image.open(file)).astype(int)
+    assert drawn.shape == line.shape
+    calm = drawn[150:, 240:]
+    assert np.ptp(calm[0::2]) <= 40 and abs(calm[1::2] - calm[0::2]).min() >= 25
+    hot, rest = drawn[:70, :110], drawn[80:, 130:]
+    assert abs(hot.mean((0, 1)) - rest.mean((0, 1))).max() > 60
+
+    (tmp_path / "line.png").unlink()
+    write_all([made], tmp_path / "gone", "csv", True)
+    (file,) = (tmp_path / "gone" / "overlays").iterdir()
+    assert Image.open(file).size == (11 * SIZE[1], 11 * SIZE[0])
+    large = partial(np.zeros, (3, 100, 5000), np.uint8)
+    write_all([replace(made, photograph=large)], tmp_path / "large", "csv", True)
+    (file,) = (tmp_path / "large" / "overlays").iterdir()
+    assert Image.open(file).size == (2048, 40)
 
 
 def test_odd_names_cost_nobody_the_table(model, tmp_path):

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from methods.contract import unit
+from methods.contract import everything, unit
 from methods.hyperparameter import Value
 from methods.onepass import OnePassDetector
 from methods.registry import get_method, method_names
@@ -47,7 +47,7 @@ def test_a_method_exports_or_says_why_not(name: str, tmp_path: Path) -> None:
     )
     save_package(
         tmp_path, method=name, hyperparameters=conformance.small(method), scoring=free[0],
-        weights=detector.weights(), size=SIZE, threshold=threshold.value,
+        weights=everything(detector), size=SIZE, threshold=threshold.value,
         false_positive_rate=0.25, held_out_scores=scores, category="c", study="s",
         fingerprint="f", versions={},
     )  # fmt: skip

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from methods.contract import unit
+from methods.contract import MapDetector, unit
 from methods.criteria.aggregation import ensemble_scores, top
 from methods.criteria.contract import Criterion
 from methods.criteria.registry import get_criterion
@@ -247,7 +247,7 @@ class StudyAudit:
         if known is not None:
             return Contender(scores, pixels=known)
         detector = joint_detector(self.folder)
-        if not hasattr(detector, "maps"):
+        if not isinstance(detector, MapDetector):
             return Contender(scores)
         return Contender(scores, functools.partial(maps_of, self.bench, detector, {}), key=key)
 
@@ -264,7 +264,7 @@ class StudyAudit:
         if known is not None or not localise:
             return Contender(kept["test"][index], pixels=known, key=key)
         detector = restore(self.bench, entry, self.folder)
-        if not hasattr(detector, "maps"):
+        if not isinstance(detector, MapDetector):
             return Contender(kept["test"][index])
         maps = functools.partial(maps_of, self.bench, detector, space.grid[index])
         return Contender(kept["test"][index], maps, key=key)

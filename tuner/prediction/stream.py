@@ -6,7 +6,8 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from itertools import islice
 from typing import Any
 
@@ -14,9 +15,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from tuner.data.images import decode
+from tuner.data.survey import to_uint8
 from tuner.limits import processors
 from tuner.prediction.places import Found
-from tuner.registry.intake import one_image
+from tuner.registry.intake import Intake, one_image
 from tuner.registry.package import PackagedDetector
 
 BATCH = 32
@@ -29,7 +32,8 @@ _MOST_THREADS = 8
 @dataclass(frozen=True)
 class Verdict:
     """One judged image. `map` float32 `[H, W]` (None where the model does not localise) and
-    `image` uint8 `[3, H, W]` have the size of the package."""
+    `image` uint8 `[3, H, W]` have the size of the package; `photograph()` reads the image again and
+    returns uint8 `[3, H', W']` of its own size, or raises what reading it raises."""
 
     name: str
     score: float
@@ -38,6 +42,7 @@ class Verdict:
     false_positive_rate: float
     map: NDArray[np.float32] | None
     image: NDArray[np.uint8]
+    photograph: Callable[[], NDArray[np.uint8]] = field(repr=False, compare=False)
 
 
 @dataclass(frozen=True)
@@ -115,7 +120,7 @@ def judge_all(
 
 @dataclass(frozen=True)
 class _Read:
-    name: str
+    source: Found
     pixels: NDArray[np.uint8] | None
     reason: str
     seconds: float
@@ -133,7 +138,7 @@ def _reader(packaged: PackagedDetector) -> Callable[[Found], _Read]:
             if type(error).__name__ == "DataError":
                 raise
             reason = (str(error).splitlines() or [type(error).__name__])[0]
-        return _Read(image.name, pixels, reason, time.perf_counter() - began)
+        return _Read(image, pixels, reason, time.perf_counter() - began)
 
     return read
 
@@ -148,18 +153,23 @@ def _judged(
     place = 0
     for each in read:
         if each.pixels is None:
-            yield Unreadable(each.name, each.reason)
+            yield Unreadable(each.source.name, each.reason)
             continue
         yield Verdict(
-            each.name,
+            each.source.name,
             float(found["score"][place]),
             bool(found["verdict"][place]),
             packaged.package.threshold,
             packaged.package.false_positive_rate,
             found["map"][place] if "map" in found else None,
             each.pixels,
+            partial(_photograph, each.source, packaged.package.intake),
         )
         place += 1
+
+
+def _photograph(source: Found, intake: Intake) -> NDArray[np.uint8]:
+    return to_uint8(decode(source.read(), None, intake.recipe).pixels, intake.depth)
 
 
 def timed(

@@ -12,15 +12,20 @@ from pathlib import Path, PurePosixPath
 from typing import IO, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from tuner.addresses import file_name
+from tuner.data.images import resize
 from tuner.prediction.stream import Unreadable, Verdict
 
 Format = Literal["csv", "jsonl"]
 COLUMNS = ("image", "score", "anomalous", "threshold", "false_positive_rate", "overlay")
 OVERLAYS = "overlays"
 
-_SHORTEST = 256
+# Sides of an overlay in pixels: the shorter one is enlarged to so many where that leaves room for
+# the longer one.
+_SHORTEST, _LONGEST = 256, 2048
+_BAND = 256  # rows that are painted at once, in floats
 
 
 @dataclass(frozen=True)
@@ -48,10 +53,12 @@ def write_all(
 ) -> Written:
     """Write `predictions.csv` or `.jsonl` and `overlays/NNNNNN-NAME.png`, one image after another.
 
-    The table is complete or absent: it is renamed into place at the end. In an overlay the colours
-    run from the background to the highest pixel of the first image's map: the same scale for
-    all of a run, so that pictures can be compared. Overlays of an earlier run give way to those of
-    this one when it ends. Raises ValueError for a format that is unknown.
+    The table is complete or absent: it is renamed into place at the end. An overlay has the
+    photograph's own size, up to 2048 pixels a side, with the heat map brought to it bilinearly;
+    where the photograph cannot be read again, the size of the package. Colours run from the
+    background to the highest pixel of the first image's map: the same scale for all of a run, so
+    that pictures can be compared. Overlays of an earlier run give way to those of this one when it
+    ends. Raises ValueError for a format that is unknown.
     """
     if kind not in ("csv", "jsonl"):
         raise ValueError(f"format is {kind!r}, but must be csv or jsonl")
@@ -118,18 +125,39 @@ class _Painter:
 
         from tuner.report.pictures import heat_scale, overlay
 
-        heat = verdict.map[None]
         if self._scale is None:
-            self._scale = heat_scale(heat)
-        image = verdict.image.transpose(1, 2, 0)[None] / 255.0
-        drawn = overlay(image, heat, *self._scale)[0]
-        picture = Image.fromarray(np.rint(drawn.clip(0, 1) * 255).astype(np.uint8))
-        factor = -(-_SHORTEST // min(picture.size))
+            self._scale = heat_scale(verdict.map)
+        image = _shown(verdict)
+        heat = np.asarray(
+            Image.fromarray(verdict.map).resize(image.shape[1::-1], Image.Resampling.BILINEAR)
+        )
+        drawn = np.empty_like(image)
+        for first in range(0, len(image), _BAND):
+            band = slice(first, first + _BAND)
+            painted = overlay(image[band] / np.float32(255), heat[band], *self._scale)
+            drawn[band] = np.rint(painted.clip(0, 1) * 255)
+        picture = Image.fromarray(drawn)
+        factor = min(-(-_SHORTEST // min(picture.size)), _LONGEST // max(picture.size))
         if factor > 1:
             picture = picture.resize((picture.width * factor, picture.height * factor))
         name = f"{number:06d}-{file_name(PurePosixPath(verdict.name).stem)}.png"
         picture.save(self._folder / name)
         return f"{OVERLAYS}/{name}"
+
+
+def _shown(verdict: Verdict) -> NDArray[np.uint8]:
+    """The photograph `[H, W, 3]` for an overlay, or what the network saw of it."""
+    try:
+        image = verdict.photograph()
+    except (OSError, ValueError, MemoryError):  # gone or changed since it was judged
+        image = verdict.image
+    image = np.ascontiguousarray(image.transpose(1, 2, 0))
+    height, width = image.shape[:2]
+    longer = max(height, width)
+    if longer <= _LONGEST:
+        return image
+    size = (max(1, height * _LONGEST // longer), max(1, width * _LONGEST // longer))
+    return resize(image, size)
 
 
 @contextmanager

@@ -15,7 +15,7 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
-from methods.contract import Detector, Scoring, unit
+from methods.contract import Detector, FrozenNetwork, MapDetector, Scoring, unit
 from methods.ensemble import ENSEMBLE, member_weights, restore_ensemble
 from methods.hyperparameter import Value
 from methods.onepass import Judged, one_pass_of
@@ -57,6 +57,16 @@ class Trained:
 
 
 @dataclass(frozen=True)
+class Frozen:
+    """What is told of a frozen network inside a package: its name, the SHA-256 of the weights that
+    it came from, and who published them under which licence."""
+
+    name: str
+    digest: str
+    origin: str
+
+
+@dataclass(frozen=True)
 class Package:
     """What is known of a packaged detector beside its weights.
 
@@ -64,6 +74,7 @@ class Package:
     files become pixels by `recipe` (see `tuner.data.RECIPE`). A score above `threshold` is an
     anomaly; `false_positive_rate` is what it was set for on `held_out_scores`.
     The method of an ensemble is `ensemble`, without settings of its own; `members` have theirs.
+    `backbones` are the frozen networks below its detectors; their weights are in the package.
     """
 
     method: str
@@ -81,6 +92,7 @@ class Package:
     members: tuple[Trained, ...] = ()
     floor: int = 0
     recipe: int = RECIPE
+    backbones: tuple[Frozen, ...] = ()
 
     @property
     def intake(self) -> Intake:
@@ -114,7 +126,7 @@ class PackagedDetector:
     @property
     def localises(self) -> bool:
         """Whether this detector has heat maps."""
-        return hasattr(self.detector, "maps")
+        return isinstance(self.detector, MapDetector)
 
     def predict(self, images: Images) -> dict[str, NDArray[Any]]:
         """Judge images: arrays, file paths or bytes, one or a list, of any size.
@@ -197,10 +209,12 @@ def save_package(
     floor: int = 0,
     recipe: int = RECIPE,
     members: Sequence[Trained] = (),
+    backbones: Sequence[FrozenNetwork] = (),
 ) -> None:
     """Write `detector.safetensors` and `package.json` into `folder`, replacing earlier ones.
 
-    The weights of an ensemble are those of its members, with what makes their scores one. Raises
+    The weights of an ensemble are those of its members, with what makes their scores one. Weights
+    of `methods.contract.everything` make a package that needs no backbone to be installed. Raises
     ValueError for a threshold that is not finite.
     """
     from safetensors.torch import save
@@ -230,6 +244,9 @@ def save_package(
     }
     if members:
         content["members"] = [asdict(member) for member in members]
+    if backbones:
+        told = dict.fromkeys(Frozen(each.name, each.digest, each.origin) for each in backbones)
+        content["backbones"] = [asdict(each) for each in told]
     text = json.dumps(content, indent=2, default=_plain)
     folder.mkdir(parents=True, exist_ok=True)
     _replace(folder / WEIGHTS_FILE, packed)
@@ -304,7 +321,7 @@ def _read(folder: Path) -> dict[str, Any]:
             f"formats {FORMAT} to {SHIFTED_FORMAT}; load it with the version that made it, or "
             "launch its study again"
         )
-    content = {"members": [], "floor": 0, "recipe": 2, **content}
+    content = {"members": [], "floor": 0, "recipe": 2, "backbones": [], **content}
     missing = {*Package.__dataclass_fields__, "weights_sha256"} - set(content)
     if missing:
         raise PackageError(f"{path} lacks: {', '.join(sorted(missing))}")
@@ -314,6 +331,10 @@ def _read(folder: Path) -> dict[str, Any]:
         content["members"] = tuple(Trained(**member) for member in content["members"])
     except TypeError as error:
         raise PackageError(f"{path} has members that are not whole: {error}") from error
+    try:
+        content["backbones"] = tuple(Frozen(**each) for each in content["backbones"])
+    except TypeError as error:
+        raise PackageError(f"{path} has backbones that are not whole: {error}") from error
     return dict(content)
 
 

@@ -13,7 +13,13 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from tuner.addresses import without_credentials
-from tuner.registry.package import PACKAGE_FILE, WEIGHTS_FILE, PackagedDetector, load_package
+from tuner.registry.package import (
+    PACKAGE_FILE,
+    WEIGHTS_FILE,
+    Package,
+    PackagedDetector,
+    load_package,
+)
 from tuner.tracking.store import database_lock, error_code, make_client, quiet_mlflow, refused
 from tuner.tracking.tracker import Tracker
 from tuner.tracking.values import clean_tags
@@ -225,9 +231,22 @@ def _again(write: Callable[[], T]) -> T:
     raise AssertionError("unreachable")
 
 
+def backbone_tags(package: Package) -> dict[str, str]:
+    """Which frozen networks a package stands on, and the SHA-256 of their weights; empty where it
+    has none."""
+    if not package.backbones:
+        return {}
+    return {
+        "tuner.backbone": ",".join(each.name for each in package.backbones),
+        "tuner.backbone_sha256": ",".join(each.digest for each in package.backbones),
+        "tuner.backbone_origin": "; ".join(each.origin for each in package.backbones),
+    }
+
+
 def _facts(packaged: PackagedDetector) -> dict[str, object]:
     package = packaged.package
     return {
+        **backbone_tags(package),
         "tuner.category": package.category,
         "tuner.study": package.study,
         "tuner.method": package.method,

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from methods.contract import unit
+from methods.contract import MapDetector, ReconstructingDetector, unit
 from tuner.gallery import corrupted_by, stages
 from tuner.packaging import Sight
 from tuner.report.page import Picture, Suspect
@@ -33,7 +33,7 @@ class Eye:
         self.order = np.argsort(-self.scores, kind="stable")
         self._detector, self._scoring = sight.detector, sight.scoring
         self._scale = (0.0, 1.0)
-        if hasattr(self._detector, "maps"):
+        if isinstance(self._detector, MapDetector):
             ends = np.concatenate((self.order[:ENDS], self.order[::-1][:ENDS]))
             self._scale = heat_scale(self._maps(self._images(ends)))
 
@@ -45,10 +45,10 @@ class Eye:
         ranks = {int(index): rank for rank, index in enumerate(self.order, 1)}
         names = [f"unlabelled image with the {_ordinal(ranks[int(i)])} score" for i in indices]
         rows = {"image": thumbnails(images, names)}
-        if hasattr(self._detector, "reconstruct"):
+        if isinstance(self._detector, ReconstructingDetector):
             made = self._detector.reconstruct(images)
             rows["reconstruction"] = thumbnails(made, [f"reconstruction of the {n}" for n in names])
-        if hasattr(self._detector, "maps"):
+        if isinstance(self._detector, MapDetector):
             alts = [f"heat map of the {n}" for n in names]
             rows["heat map"] = heat_thumbnails(images, self._maps(images), alts, self._scale)
         return [
