@@ -44,9 +44,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
 from methods.augmentation import get_augmentation
+from methods.hypergradient.derivative import hypergradient
+from methods.hypergradient.inner_step import InnerStep, Losses, Network, training_step
 from methods.networks.resnet import Norm, projection_resnet18
-from methods.self_tuning.hypergradient import hypergradient
-from methods.self_tuning.inner_step import InnerStep, Losses, Network, training_step
 
 SIZE = (32, 32)
 WIDTH = 32

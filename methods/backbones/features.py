@@ -76,7 +76,7 @@ class Extractor:
         """As `computed`, of one batch, with the graph from the images to their features."""
         enabled = self.precision == "bfloat16"
         with torch.autocast(images.device.type, torch.bfloat16, enabled=enabled):
-            return [part.float() for part in self.backbone(images)]
+            return [part.to(images.dtype) for part in self.backbone(images)]
 
     def tabulated(self, sets: Sequence[Tensor]) -> FeatureTable:
         """The table of sets of images uint8 `[N, 3, H, W]`; equal images are computed once."""

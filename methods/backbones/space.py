@@ -89,7 +89,7 @@ class FeatureSpace:
 
     def standardised(self, levels: Sequence[Tensor]) -> Tensor:
         """Features of every level as one standardised `[B, C, h, w]`."""
-        found = joined([level.float() for level in levels])
+        found = joined([level.to(self.centre.dtype) for level in levels])
         return (found - self.centre[:, None, None]) / self.scale[:, None, None]
 
     def weights(self) -> dict[str, Tensor]:

@@ -17,7 +17,9 @@ compared, and below the threshold its minimum is "no corruption".
 from __future__ import annotations
 
 import math
-from typing import Literal
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -90,6 +92,26 @@ def mmd(
     n = len(known)
     within = similarity[:n, :n].mean() + similarity[n:, n:].mean()
     return (within - 2 * similarity[:n, n:].mean()).clamp(min=0)
+
+
+@dataclass(frozen=True)
+class Alignment:
+    """The loss that a learned augmentation descends: ST-SSAD, Eq. 3, or one of the paper's
+    ablations, a maximum mean discrepancy by a kernel."""
+
+    kind: str = "validation_loss"
+    kernel: Kernel = "linear"
+
+    @classmethod
+    def of(cls, values: Mapping[str, Any]) -> Alignment:
+        """From the hyperparameters `alignment` and `mmd_kernel`."""
+        return cls(values["alignment"], values["mmd_kernel"])
+
+    def __call__(self, train: Tensor, augmented: Tensor, test: Tensor) -> Tensor:
+        """Scalar, of embeddings `[., D]`."""
+        if self.kind == "validation_loss":
+            return validation_loss(train, augmented, test)
+        return mmd(train, augmented, test, self.kernel, self.kind == "mmd")
 
 
 def uncorrupted(evidence: Evidence) -> bool:

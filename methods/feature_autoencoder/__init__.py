@@ -1,5 +1,7 @@
-"""Filtering autoencoders on features of a frozen network."""
+"""Filtering autoencoders on features of a frozen network; importing this registers `feature-fae`
+and `feature-fae-tuned`."""
 
 from methods.feature_autoencoder.method import FeatureAutoencoder
+from methods.feature_autoencoder.variants import TunedFeatureAutoencoder
 
-__all__ = ["FeatureAutoencoder"]
+__all__ = ["FeatureAutoencoder", "TunedFeatureAutoencoder"]

@@ -53,7 +53,7 @@ class FeatureDetector:
         names = levels.all_names(self.space.slices)
         raw = levels.compared(residual, held_out, names, self.space.slices, self.spread)
         self.statistics = levels.statistics_of(raw)
-        parts = [_blocks(part, self._residual(part)) for part in train.split(_BATCH)]
+        parts = [blocks(part, self._residual(part)) for part in train.split(_BATCH)]
         self.standardiser = Standardiser.measured(
             *(torch.cat(part) for part in zip(*parts, strict=True))
         )
@@ -66,7 +66,7 @@ class FeatureDetector:
         if self.standardiser is None:
             raise RuntimeError("the embedding has no scale yet; call calibrate first")
         scaled = self.standardiser
-        return torch.cat([scaled(*_blocks(z, r)) for z, r in self._features(images)])
+        return torch.cat([scaled(*blocks(z, r)) for z, r in self._features(images)])
 
     @torch.inference_mode()
     def maps(self, images: Tensor, scoring: Scoring) -> Tensor:
@@ -176,7 +176,7 @@ class FeatureDetector:
         return output.float() - z
 
 
-def _blocks(z: Tensor, residual: Tensor) -> tuple[Tensor, Tensor]:
+def blocks(z: Tensor, residual: Tensor) -> tuple[Tensor, Tensor]:
     """Mean features `[B, C]`, and the logarithms of mean and largest hundredth of the residuals'
     size `[B, 2 C]`; see `methods.training.embedding` for why both."""
     size = residual.abs().flatten(2)

@@ -69,6 +69,7 @@ class FeatureAutoencoder:
             int(values["steps"]),
             training.detector,
             lambda detector: {"residual": float(detector.spread.square().mean())},
+            training.tuned,
         )
 
     def restore(

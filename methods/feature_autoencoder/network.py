@@ -27,9 +27,9 @@ class GridAutoencoder(nn.Module):
             self.leave = nn.Conv2d(width, channels, 1)
 
     def forward(self, features: Tensor) -> Tensor:
-        return self.with_code(features)[0]
+        return self.with_features(features)[0]
 
-    def with_code(self, features: Tensor) -> tuple[Tensor, Tensor]:
+    def with_features(self, features: Tensor) -> tuple[Tensor, Tensor]:
         """The output, and the code `[B, bottleneck, h', w']`."""
         x = F.gelu(self.enter(features))
         sizes = []

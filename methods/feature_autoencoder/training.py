@@ -4,28 +4,32 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from methods.augmentation.cutdiff import CUTDIFF_SIGNED
 from methods.backbones.contract import grid_of
 from methods.backbones.space import LEVELS, FeatureSpace, features_of
 from methods.contract import Context, Diverged, TrialData, stream_seed, unit
+from methods.corruption.kinds import ALL
 from methods.corruption.noise import draw_noise
-from methods.corruption.recipe import CorruptionRecipe, apply
+from methods.corruption.recipe import CorruptionDraw, CorruptionRecipe, apply
 from methods.corruption.textures import TextureBank, TextureSources
-from methods.feature_autoencoder.detector import FeatureDetector
+from methods.feature_autoencoder.detector import FeatureDetector, blocks
 from methods.feature_autoencoder.network import GridAutoencoder
+from methods.hypergradient.corruption import CorruptionTuning, TuningBatch
+from methods.hypergradient.variant import tunes
 from methods.state import on_cpu
-from methods.training.batches import evenly
+from methods.training.batches import choose, evenly
 from methods.training.loss import filtering_loss
 from methods.training.schedule import cosine, warm_up
 
 # Streams of a trial's seed: changing one hyperparameter leaves the other draws as they were.
-_INIT, _BATCH, _VERSION, _CORRUPT, _NOISE, _BANK = range(6)
+_INIT, _BATCH, _VERSION, _CORRUPT, _NOISE, _BANK, _TUNE = range(7)
 _BANK_STEPS = 256  # steps for which one bank of texture tiles serves fresh corruptions
 _PART = 32  # images that are corrupted and passed through the backbone at once
 _SCALE_IMAGES = 64  # training images behind the embedding's scale, at most
@@ -41,6 +45,26 @@ class CorruptedBank:
 
     def taken(self, version: Tensor, image: Tensor) -> tuple[list[Tensor], Tensor]:
         return [level[version, image] for level in self.levels], self.masks[version, image].float()
+
+
+class Features:
+    """The network's inputs are standardised features; see `CorruptionSpace`."""
+
+    def __init__(self, space: FeatureSpace) -> None:
+        self.space = space
+
+    def enter(self, images: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+        """Through the frozen backbone, with the graph to the images."""
+        levels = self.space.extractor.differentiable(images)
+        return self.space.standardised(levels), self.on_grid(mask)
+
+    def on_grid(self, mask: Tensor) -> Tensor:
+        """The share of each cell of the grid that a mask `[B, 1, H, W]` covers."""
+        return F.adaptive_avg_pool2d(mask, self.space.extractor.grid(mask.shape[-2:]))
+
+    def blocks(self, inputs: Tensor, output: Tensor, code: Tensor) -> tuple[Tensor, ...]:
+        """As the detector embeds, which looks at no code: the features say what is seen."""
+        return blocks(inputs, output - inputs)
 
 
 class Training:
@@ -59,6 +83,18 @@ class Training:
         self.sources = TextureSources(self.data.train, self.data.textures)
         self.share = context.share(values["batch_size"])
         self.clean = self._native(self.data.train)
+        self.features = Features(self.space)
+        self.tuning: CorruptionTuning | None = None
+        if tunes(values):
+            self.tuning = CorruptionTuning(
+                self.features,
+                self.recipe,
+                values,
+                data.size,
+                context,
+                corrupted_share=values["corrupted_share"],
+            )
+            self.unlabelled = self._native(self.data.test)
         self.bank = self._corrupted_bank() if values["corrupted_versions"] else None
         network = GridAutoencoder(
             sum(self.space.extractor.channels),
@@ -82,6 +118,8 @@ class Training:
     def step(self) -> Tensor:
         """Train on the next batch; this rank's mean loss, detached, still on the device."""
         values, step = self.values, self.step_number
+        if self.tuning is not None and self.tuning.due(step):
+            self._tune(self.tuning)
         rate = values["learning_rate"] * warm_up(step, values["steps"])
         for group in self.optimiser.param_groups:
             group["lr"] = rate * cosine(step, values["steps"])
@@ -115,7 +153,7 @@ class Training:
         if len(rows):
             levels, drawn = self._corrupted(step, index, rows)
             features[rows], mask[rows] = self.space.standardised(levels), drawn
-        on_input, on_target = self._noise(step, target.shape)
+        on_input, on_target = self._noise(context.generator(_NOISE, step), target.shape)
         return features.add_(on_input), target + on_target, mask
 
     def detector(self) -> FeatureDetector:
@@ -131,6 +169,10 @@ class Training:
             )
         return detector
 
+    def tuned(self) -> dict[str, float]:
+        """Hyperparameters that move while this trial trains, where they are now."""
+        return {} if self.tuning is None else self.tuning.settings()
+
     def state(self) -> dict[str, Any]:
         """Everything that a training needs to go on from here, on the CPU."""
         state = {
@@ -138,6 +180,8 @@ class Training:
             "network": self.network.state_dict(),
             "optimiser": self.optimiser.state_dict(),
         }
+        if self.tuning is not None:
+            state["tuning"] = self.tuning.tuned.state()
         copied: dict[str, Any] = on_cpu(state)
         return copied
 
@@ -145,14 +189,34 @@ class Training:
         self.network.load_state_dict(state["network"])
         self.optimiser.load_state_dict(copy.deepcopy(dict(state["optimiser"])))
         self.step_number = int(state["step"])
+        if self.tuning is not None:
+            self.tuning.tuned.load(state["tuning"])
+            self.recipe = self.tuning.moved(self.recipe)
 
-    def _noise(self, step: int, shape: Sequence[int]) -> tuple[Tensor, Tensor]:
+    def _tune(self, tuning: CorruptionTuning) -> None:
+        """Move the corruption's own parameters, on images and draws of this step."""
+        batch, size = int(self.values["batch_size"]), self.data.size
+        generator = self.context.generator(_TUNE, self.step_number)
+        train, test = (
+            choose(len(images), batch, generator)[self.share]
+            for images in (self.data.train, self.data.test)
+        )
+        clean, unlabelled = (
+            self.space.standardised([level[chosen] for level in levels])
+            for levels, chosen in ((self.clean, train), (self.unlabelled, test))
+        )
+        draw = CUTDIFF_SIGNED.draw(batch, size, generator).share(self.share)
+        noise = self._noise(generator, clean.shape)
+        seen = TuningBatch(unit(self.data.train[train]), clean, unlabelled, *noise, draw)
+        tuning.move(self.network, self.optimiser, seen)
+        self.recipe = tuning.moved(self.recipe)
+
+    def _noise(self, generator: torch.Generator, shape: Sequence[int]) -> tuple[Tensor, Tensor]:
         """What is added to this rank's inputs, and to their targets."""
         values, none = self.values, torch.zeros((), device=self.context.device)
         if values["noise_target"] == "none" or values["noise_sigma"] == 0:
             return none, none
         whole = (int(values["batch_size"]), *(int(n) for n in shape[1:]))
-        generator = self.context.generator(_NOISE, step)
         noise = draw_noise(whole, values["noise_sigma"], values["noise_law"], generator)[self.share]
         return noise, noise if values["noise_target"] == "anchored" else none
 
@@ -160,32 +224,54 @@ class Training:
         """Native features and masks of the corrupted images of a step, `rows` of this rank's."""
         size, own = len(index), index[self.share][rows]
         generator = self.context.generator(_VERSION, step)
-        if self.bank is not None:
-            drawn = torch.randint(
-                len(self.bank.masks), (size,), generator=generator, device=index.device
-            )
-            return self.bank.taken(drawn[self.share][rows], own)
+        if self.bank is None:
+            draw = self.recipe.draw(size, self.data.size, generator, self.sources.has_pool)
+            return self._fresh(step, own, draw[self.share][rows])
+        drawn = torch.randint(
+            len(self.bank.masks), (size,), generator=generator, device=index.device
+        )
+        levels, masks = self.bank.taken(drawn[self.share][rows], own)
+        if self.tuning is not None:
+            # The bank holds none of what moves: it would have to be made again at every move, and
+            # a training that goes on from a state could not tell which CutDiff it was made with.
+            chance = torch.rand(size, generator=generator, device=index.device)
+            draw = only(self.recipe, "cutdiff").draw(size, self.data.size, generator)
+            moving = torch.nonzero(chance[self.share][rows] < self.tuning.kind_share).flatten()
+            if len(moving):
+                patches = draw[self.share][rows][moving]
+                fresh, masks[moving] = self._fresh(step, own[moving], patches)
+                for level, part in zip(levels, fresh, strict=True):
+                    level[moving] = part.to(level.dtype)
+        return levels, masks
+
+    def _fresh(
+        self, step: int, index: Tensor, draw: CorruptionDraw
+    ) -> tuple[Sequence[Tensor], Tensor]:
+        """Native features and masks of training images that a draw corrupts now."""
         number = step // _BANK_STEPS
         if self._tiles is None or self._tiles[0] != number:
             self._tiles = (number, self.sources.bank(self.context.generator(_BANK, number)))
-        draw = self.recipe.draw(size, self.data.size, generator, self.sources.has_pool)
-        images, mask = apply(unit(self.data.train[own]), draw[self.share][rows], self._tiles[1])
-        return self.space.extractor.computed(images), self._on_grid(mask)
+        images, mask = apply(unit(self.data.train[index]), draw, self._tiles[1])
+        return self.space.extractor.computed(images), self.features.on_grid(mask)
 
-    def _corrupted_bank(self) -> CorruptedBank:
+    def _corrupted_bank(self) -> CorruptedBank | None:
+        """Versions by all that stays as it is; None where nothing does."""
+        recipe = self.recipe if self.tuning is None else replace(self.recipe, cutdiff_share=0.0)
+        if not any(recipe.kind_share(kind) > 0 for kind in ALL):
+            return None
         tiles = self.sources.bank(self.context.generator(_BANK))
         count, size = len(self.data.train), self.data.size
         versions: list[list[Tensor]] = []
         masks = []
         for version in range(self.values["corrupted_versions"]):
             generator = self.context.generator(_CORRUPT, version)
-            draw = self.recipe.draw(count, size, generator, self.sources.has_pool)
+            draw = recipe.draw(count, size, generator, self.sources.has_pool)
             parts, covered = [], []
             for first in range(0, count, _PART):
                 part = slice(first, first + _PART)
                 images, mask = apply(unit(self.data.train[part]), draw[part], tiles)
                 parts.append([level.half() for level in self.space.extractor.computed(images)])
-                covered.append(self._on_grid(mask).half())
+                covered.append(self.features.on_grid(mask).half())
             versions.append([torch.cat(level) for level in zip(*parts, strict=True)])
             masks.append(torch.cat(covered))
         levels = tuple(torch.stack(level) for level in zip(*versions, strict=True))
@@ -199,9 +285,11 @@ class Training:
         ]
         return [torch.cat(level) for level in zip(*parts, strict=True)]
 
-    def _on_grid(self, mask: Tensor) -> Tensor:
-        """The share of each cell of the grid that a mask `[B, 1, H, W]` covers."""
-        return F.adaptive_avg_pool2d(mask, self.space.extractor.grid(self.data.size))
+
+def only(recipe: CorruptionRecipe, kind: str) -> CorruptionRecipe:
+    """The recipe with one kind of corruption alone."""
+    none: dict[str, Any] = {f"{other}_share": 0.0 for other in ALL if other != kind}
+    return replace(recipe, **none)
 
 
 def spread_evenly(size: int, count: int) -> Tensor:
@@ -211,11 +299,13 @@ def spread_evenly(size: int, count: int) -> Tensor:
 
 
 def bank_bytes(data: TrialData, values: Mapping[str, Any], channels: Sequence[int]) -> int:
-    """Memory that a trial holds in features: the clean ones and the corrupted versions."""
+    """Memory that a trial holds in features: the clean ones, the corrupted versions, and those of
+    the unlabelled images where a corruption learns from them."""
     cells = sum(
         count * height * width
         for count, (height, width) in zip(
             channels, (grid_of(data.size, s) for s in LEVELS[values["levels"]]), strict=True
         )
     )
-    return 2 * len(data.train) * (1 + int(values["corrupted_versions"])) * cells
+    images = len(data.train) * (1 + int(values["corrupted_versions"]))
+    return 2 * cells * (images + (len(data.test) if tunes(values) else 0))

@@ -19,10 +19,12 @@ from methods.filtering_autoencoder.detector import FilteringDetector
 from methods.filtering_autoencoder.diagnostics import diagnose, image_count
 from methods.filtering_autoencoder.jacobian import identity_distance
 from methods.filtering_autoencoder.normalisation import Normaliser, normalised
-from methods.filtering_autoencoder.tuning import CorruptionTuning
+from methods.hypergradient.corruption import CorruptionTuning, TuningBatch
+from methods.hypergradient.variant import tunes
 from methods.networks.unet import UNet
 from methods.state import on_cpu
 from methods.training.batches import choose
+from methods.training.embedding import blocks
 from methods.training.loss import filtering_loss
 from methods.training.schedule import CHECKS, Plateau, cosine, warm_up
 
@@ -32,6 +34,17 @@ _DIRECTION, _DIAGNOSE, _TUNE = range(7, 10)
 _BANK_STEPS = 256  # steps for which one bank of texture tiles serves
 _VALIDATION = 32  # held-out images behind the plateau schedule, at most
 _SCALE_IMAGES = 64  # training images behind the embedding's scale, at most
+
+
+class Pixels:
+    """The network's inputs are the images themselves; see `CorruptionSpace`."""
+
+    def enter(self, images: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+        return images, mask
+
+    def blocks(self, inputs: Tensor, output: Tensor, code: Tensor) -> tuple[Tensor, ...]:
+        """As the detector embeds, which clips what it reconstructs."""
+        return blocks(code, inputs, output.clamp(0.0, 1.0))
 
 
 class Training:
@@ -65,8 +78,8 @@ class Training:
         self.plateau = Plateau()
         self.step_number = 0
         self.tuning: CorruptionTuning | None = None
-        if values.get("corruption_tuning") == "hypergradient":
-            self.tuning = CorruptionTuning(self.recipe, values, data.size, context)
+        if tunes(values):
+            self.tuning = CorruptionTuning(Pixels(), self.recipe, values, data.size, context)
         self._bank: tuple[int, TextureBank] | None = None
         self._diagnosed: TextureBank | None = None
         self._validation: tuple[Tensor, Tensor, Tensor] | None = None
@@ -208,14 +221,8 @@ class Training:
         )
         clean = unit(augment(train, self.values["augmentation"], generator)[self.share])
         draw = CUTDIFF_SIGNED.draw(batch, self.data.size, generator).share(self.share)
-        tuning.move(
-            self.network,
-            self.optimiser,
-            clean=clean,
-            noise=self._noise(generator),
-            test=unit(test[self.share]),
-            draw=draw,
-        )
+        seen = TuningBatch(clean, clean, unit(test[self.share]), *self._noise(generator), draw)
+        tuning.move(self.network, self.optimiser, seen)
         self.recipe = tuning.moved(self.recipe)
 
     def _rate(self, step: int) -> float:

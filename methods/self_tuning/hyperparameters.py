@@ -3,7 +3,15 @@
 from __future__ import annotations
 
 from methods.augmentation import augmentation_names
-from methods.hyperparameter import Hyperparameter, at
+from methods.hypergradient.hyperparameters import (
+    ALIGNMENT,
+    INNER_UPDATES,
+    KERNEL,
+    ORDER,
+    RATE,
+    WARM_SHARE,
+)
+from methods.hyperparameter import Hyperparameter
 from methods.self_tuning.starting_point import initial_hyperparameters
 
 _PAPER = "ST-SSAD, Appendix C.2"
@@ -102,57 +110,12 @@ TUNING: tuple[Hyperparameter, ...] = (
         symbol="φ",
         source="ST-SSAD, section 3.2",
     ),
-    Hyperparameter(
-        "tuning_rate",
-        0.02,
-        "step size of Adam on the augmentation: a size moves by about as large a share",
-        low=1e-4,
-        high=0.5,
-        log=True,
-        symbol="β",
-    ),
-    Hyperparameter(
-        "warm_share",
-        0.25,
-        "share of the steps that train the network alone, before the augmentation moves",
-        low=0.0,
-        high=0.9,
-        source=f"{_PAPER}: 20 epochs before 500 iterations",
-    ),
-    Hyperparameter(
-        "inner_updates",
-        1,
-        "updates of the network for each of the augmentation",
-        low=1,
-        high=100,
-        log=True,
-        source=f"{_PAPER}: 1, and 5 for digits",
-    ),
-    Hyperparameter(
-        "order",
-        "exact",
-        "the total derivative through the training step, or its first-order part only",
-        choices=("exact", "first"),
-        source="ST-SSAD, Eq. 5 and Eq. 4",
-    ),
-    Hyperparameter(
-        "alignment",
-        "validation_loss",
-        "what the augmentation descends: the mean distances of ST-SSAD, or the maximum mean"
-        " discrepancy with total distance normalisation or on raw embeddings",
-        choices=("validation_loss", "mmd", "mmd_raw"),
-        symbol="L_val",
-        source="ST-SSAD, Eq. 3; the others are its ablations",
-    ),
-    Hyperparameter(
-        "mmd_kernel",
-        "linear",
-        "kernel of the maximum mean discrepancy: linear compares the means of embeddings, gaussian"
-        " (by the median of their distances) all of their distribution",
-        choices=("linear", "gaussian"),
-        source="ours; ST-SSAD names none",
-        unless=(at(alignment="validation_loss"),),
-    ),
+    RATE,
+    WARM_SHARE,
+    INNER_UPDATES,
+    ORDER,
+    ALIGNMENT,
+    KERNEL,
     Hyperparameter(
         "validation",
         "all",

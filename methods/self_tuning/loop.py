@@ -12,21 +12,22 @@ from torch import Tensor
 
 from methods.augmentation import get_augmentation
 from methods.contract import Context, TrialData, stream_seed
-from methods.self_tuning.detector import DensityDetector, embeddings
-from methods.self_tuning.hypergradient import Hypergradient, hypergradient
-from methods.self_tuning.inner_step import (
+from methods.criteria.alignment import Alignment
+from methods.hypergradient.derivative import Hypergradient, hypergradient
+from methods.hypergradient.inner_step import (
     InnerStep,
     Lookahead,
     Losses,
     ensure_finite,
     training_step,
 )
-from methods.self_tuning.losses import Alignment, evaluating, step_losses
+from methods.hypergradient.outer_step import TunedVector
+from methods.hypergradient.workers import mean_over_workers
+from methods.self_tuning.detector import DensityDetector, embeddings
+from methods.self_tuning.losses import evaluating, step_losses
 from methods.self_tuning.network import build_network
-from methods.self_tuning.outer_step import TunedVector
 from methods.self_tuning.starting_point import start_vector
 from methods.self_tuning.stopping import SmoothedLoss, StopRule, rule_from, state_of
-from methods.self_tuning.workers import mean_over_workers
 from methods.state import on_cpu
 from methods.training.batches import INIT, Batch, Batches, WholeSets
 

@@ -3,40 +3,18 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from methods.contract import Context
-from methods.criteria import alignment
-from methods.self_tuning.inner_step import Losses, Network
-from methods.self_tuning.workers import join
+from methods.criteria.alignment import Alignment
+from methods.hypergradient.inner_step import Losses, Network
+from methods.hypergradient.workers import join
 
 _NORMAL, _AUGMENTED = 0, 1
-
-
-@dataclass(frozen=True)
-class Alignment:
-    """The loss that the augmentation descends: ST-SSAD, Eq. 3, or one of the paper's ablations, a
-    maximum mean discrepancy by a kernel."""
-
-    kind: str = "validation_loss"
-    kernel: alignment.Kernel = "linear"
-
-    @classmethod
-    def of(cls, values: Mapping[str, Any]) -> Alignment:
-        """From the hyperparameters `alignment` and `mmd_kernel`."""
-        return cls(values["alignment"], values["mmd_kernel"])
-
-    def __call__(self, train: Tensor, augmented: Tensor, test: Tensor) -> Tensor:
-        """Scalar, of embeddings `[., D]`."""
-        if self.kind == "validation_loss":
-            return alignment.validation_loss(train, augmented, test)
-        return alignment.mmd(train, augmented, test, self.kernel, self.kind == "mmd")
 
 
 def classification(network: Network, normal: Tensor, augmented: Tensor) -> Tensor:

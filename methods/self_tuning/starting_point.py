@@ -12,7 +12,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cache
 
-import torch
 from torch import Tensor
 
 from methods.augmentation import Augmentation, augmentation_names, get_augmentation
@@ -160,13 +159,3 @@ def public_values(augmentation: Augmentation, vector: Tensor) -> dict[str, float
 def as_start(tuned: Mapping[str, float]) -> dict[str, Value]:
     """The hyperparameters that start where a trial's learning ended."""
     return {PREFIX + name: value for name, value in tuned.items()}
-
-
-def step_lengths(augmentation: Augmentation) -> Tensor:
-    """How far one unit of the tuning rate moves each learned parameter: `[k]`, float64.
-
-    1 for logarithms, angles and whatever else ranges over 1 or more; the width of the usual range
-    for parameters that live in less, which a step of the same length would throw across it.
-    """
-    widths = [high - low for low, high in (augmentation.ranges[n] for n in augmentation.names)]
-    return torch.tensor(widths, dtype=torch.float64).clamp(max=1.0)

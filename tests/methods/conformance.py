@@ -28,7 +28,8 @@ from tests.methods.stripes import waves
 # Whatever of these a method declares makes it small.
 _SMALL: dict[str, Value] = {
     "steps": 8, "width": 4, "batch_size": 4, "code": 16, "initial_size": 0.05, "warm_share": 0.25,
-    "iterations": 2, "backbone": "random", "depth": 1, "corrupted_versions": 2, "samples": 512,
+    "iterations": 2, "backbone": "random", "bottleneck": 2, "depth": 1, "corrupted_versions": 1,
+    "samples": 512,
 }  # fmt: skip
 RUNGS = 2
 

@@ -2,19 +2,33 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Callable, Mapping
 
+import pytest
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn import functional
 
 from methods.augmentation import Draw, get_augmentation
+from methods.augmentation.cutdiff import CUTDIFF_SIGNED
 from methods.contract import Context
+from methods.corruption.recipe import CorruptionRecipe
+from methods.criteria.alignment import validation_loss
+from methods.hypergradient.adam import momentum_of
+from methods.hypergradient.corruption import (
+    CorruptionSpace,
+    CorruptionTuning,
+    TuningBatch,
+    painted,
+)
+from methods.hypergradient.inner_step import InnerStep, Losses, Network
+from methods.hypergradient.workers import join
 from methods.networks.resnet import Projected
-from methods.self_tuning.inner_step import InnerStep, Losses, Network
-from methods.self_tuning.workers import join
+from methods.training.embedding import Standardiser
+from methods.training.loss import filtering_loss
 
 SIZE = (10, 12)
 BATCH = 4
@@ -157,3 +171,62 @@ def some_velocity(network: nn.Module) -> dict[str, Tensor]:
 def as_tensor(value: Tensor | Mapping[str, Tensor]) -> Tensor:
     assert isinstance(value, Tensor)
     return value
+
+
+def tuning_at(
+    space: CorruptionSpace, recipe: CorruptionRecipe, size: tuple[int, int]
+) -> CorruptionTuning:
+    """A CutDiff in float64, amid its bounds, that is neither round nor upright."""
+    values = {
+        "tuning_rate": 0.05, "order": "exact", "alignment": "validation_loss", "mask_weight": 0.4,
+        "mmd_kernel": "linear",
+    }  # fmt: skip
+    tuning = CorruptionTuning(space, recipe, values, size, Context())
+    start = {"log_size": math.log(0.05), "log_ratio": 0.2, "angle": 0.4, "amplitude": 0.2}
+    tuning.tuned.vector = CUTDIFF_SIGNED.vector(start)
+    return tuning
+
+
+def equals_finite_differences(
+    tuning: CorruptionTuning,
+    network: nn.Module,
+    optimiser: torch.optim.Adam,
+    batch: TuningBatch,
+) -> None:
+    """Hold the tuning's hypergradient against slopes of a step that is written out."""
+    space, share, values = tuning.space, tuning.share, tuning.values
+    rate = momentum_of(optimiser, network, share).step.learning_rate / share
+
+    def by_hand(moved: Tensor) -> float:
+        """One step on a copy of the network, then the loss of its embeddings."""
+        ahead = copy.deepcopy(network).requires_grad_(True)
+        inputs, mask = space.enter(*painted(batch.images, moved, batch.draw))
+        loss = filtering_loss(
+            ahead(inputs + batch.on_input),
+            batch.clean + batch.on_target,
+            mask,
+            values["mask_weight"],
+        ).mean()
+        gradients = torch.autograd.grad(loss, list(ahead.parameters()))
+        with torch.no_grad():
+            for parameter, own, gradient in zip(
+                ahead.parameters(), network.parameters(), gradients, strict=True
+            ):
+                mean = optimiser.state[own]["exp_avg"] / (1 - 0.9)
+                parameter.sub_(rate * (0.9 * mean + share * gradient))
+            sets = [
+                space.blocks(x, *ahead.with_features(x))  # type: ignore[operator]
+                for x in (batch.clean, inputs, batch.test)
+            ]
+            scale = Standardiser.measured(*sets[0])
+            return float(validation_loss(*(scale(*parts) for parts in sets)))
+
+    vector, found = tuning.tuned.vector, tuning.hypergradient(network, optimiser, batch)
+    assert found.validation_loss == pytest.approx(by_hand(vector), rel=1e-9)
+    assert isinstance(found.gradient, Tensor) and found.cosine is not None
+    for i in range(4):
+        nudge = torch.zeros(4, dtype=torch.float64)
+        # A longer one steps over kinks of ReLU6.
+        nudge[i] = 1e-6
+        slope = (by_hand(vector + nudge) - by_hand(vector - nudge)) / 2e-6
+        assert float(found.gradient[i]) == pytest.approx(slope, rel=1e-6, abs=1e-8)

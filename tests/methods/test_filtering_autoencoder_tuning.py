@@ -1,7 +1,6 @@
 """CutDiff tuned by hypergradient in the filtering autoencoder, and taken over from elsewhere."""
 
 import copy
-import math
 from dataclasses import replace
 
 import pytest
@@ -12,27 +11,18 @@ from methods.augmentation.cutdiff import CUTDIFF_SIGNED
 from methods.contract import Context, Progress, TrialData, TuningMethod
 from methods.corruption.cutdiff import adopted, settings_of, vector_of
 from methods.corruption.recipe import CorruptionRecipe
-from methods.criteria.alignment import validation_loss
-from methods.filtering_autoencoder.training import Training
-from methods.filtering_autoencoder.tuning import (
-    Features,
-    inner_step,
-    losses,
-    painted,
-    velocity,
-)
+from methods.filtering_autoencoder.training import Pixels, Training
+from methods.hypergradient.adam import momentum_of
+from methods.hypergradient.corruption import TuningBatch
 from methods.hyperparameter import by_name, complete
 from methods.networks.unet import UNet
 from methods.registry import get_method
-from methods.self_tuning.hypergradient import hypergradient
 from methods.self_tuning.hyperparameters import HYPERPARAMETERS as SELF_TUNING
-from methods.training.embedding import Standardiser, blocks
-from methods.training.loss import filtering_loss
+from tests.methods.hypergradient_toys import equals_finite_differences, tuning_at
 from tests.methods.ranks import on_two_ranks
 
 TUNED, FAE = get_method("fae-tuned"), get_method("fae")
 TINY = {"width": 2, "batch_size": 4, "steps": 8, "learning_rate": 2e-3, "inner_updates": 1}
-VALUES = {"mask_weight": 0.4, "alignment": "validation_loss", "mmd_kernel": "linear"}
 SIZE = (16, 16)
 
 
@@ -74,59 +64,19 @@ def trained() -> tuple[UNet, torch.optim.Adam]:
 def test_the_hypergradient_is_that_of_finite_differences(
     trained: tuple[UNet, torch.optim.Adam],
 ) -> None:
-    network, optimiser = trained
     clean, test, noise = greys(3, 4), greys(3, 5), 0.01 * greys(3, 6)
     test[:, :, 3:9, 5:12] -= 0.25
     draw = CUTDIFF_SIGNED.draw(3, SIZE, generator(7))
     draw.rows["centre"].copy_(0.3 + 0.4 * draw["centre"])
-    vector = CUTDIFF_SIGNED.vector(
-        {"log_size": math.log(0.05), "log_ratio": 0.2, "angle": 0.4, "amplitude": 0.2}
-    )
-    share = 0.5
-    inner, before = inner_step(optimiser, share), velocity(network, optimiser, share)
-    found = hypergradient(
-        Features(network),
-        vector,
-        lambda moved: painted(clean, moved, draw),
-        losses(clean, (noise, noise), test, VALUES, Context()),
-        inner,
-        velocity=before,
-    )
-
-    def by_hand(moved: Tensor) -> float:
-        """One step on a copy of the network, written out, then the loss of its embeddings."""
-        ahead = copy.deepcopy(network).requires_grad_(True)
-        batch = painted(clean, moved, draw)
-        output = ahead(batch[:, :3] + noise)
-        loss = filtering_loss(output, clean + noise, batch[:, 3:], 0.4).mean()
-        gradients = torch.autograd.grad(loss, list(ahead.parameters()))
-        rate = inner.learning_rate / share
-        with torch.no_grad():
-            for parameter, own, gradient in zip(
-                ahead.parameters(), network.parameters(), gradients, strict=True
-            ):
-                mean = optimiser.state[own]["exp_avg"] / (1 - 0.9)
-                parameter.sub_(rate * (0.9 * mean + share * gradient))
-            sets = []
-            for images in (clean, batch[:, :3], test):
-                output, features = ahead.with_features(images)
-                sets.append(blocks(features, images, output.clamp(0, 1)))
-            scale = Standardiser.measured(*sets[0])
-            return float(validation_loss(*(scale(*parts) for parts in sets)))
-
-    assert found.validation_loss == pytest.approx(by_hand(vector), rel=1e-9)
-    assert isinstance(found.gradient, Tensor) and found.cosine is not None
-    for i in range(4):
-        nudge = torch.zeros(4, dtype=torch.float64)
-        nudge[i] = 1e-5
-        slope = (by_hand(vector + nudge) - by_hand(vector - nudge)) / 2e-5
-        assert float(found.gradient[i]) == pytest.approx(slope, rel=1e-4, abs=1e-8)
+    tuning = tuning_at(Pixels(), CorruptionRecipe(clean_share=0.0, cutdiff_share=1.0), SIZE)
+    assert tuning.share == 0.5
+    equals_finite_differences(tuning, *trained, TuningBatch(clean, clean, test, noise, noise, draw))
 
 
 def test_the_step_ahead_is_as_long_as_adams(trained: tuple[UNet, torch.optim.Adam]) -> None:
     network, optimiser = trained
-    inner, before = inner_step(optimiser, 0.25), velocity(network, optimiser, 0.25)
-    plain = sum(float(v.square().sum()) for v in before.values()) ** 0.5
+    found = momentum_of(optimiser, network, 0.25)
+    plain = sum(float(v.square().sum()) for v in found.velocity.values()) ** 0.5
     moved = copy.deepcopy(network)
     ahead = torch.optim.Adam(moved.parameters(), lr=1e-3)
     ahead.load_state_dict(copy.deepcopy(optimiser.state_dict()))
@@ -136,8 +86,10 @@ def test_the_step_ahead_is_as_long_as_adams(trained: tuple[UNet, torch.optim.Ada
     ahead.step()
     pairs = zip(moved.parameters(), network.parameters(), strict=True)
     length = sum(float((a - b).detach().square().sum()) for a, b in pairs) ** 0.5
-    assert inner.learning_rate * plain == pytest.approx(length, rel=0.2)
-    assert inner.momentum == 0.9
+    assert found.step.learning_rate * plain == pytest.approx(length, rel=0.2)
+    assert found.step.momentum == 0.9
+    with pytest.raises(ValueError, match="train a step before"):
+        momentum_of(torch.optim.Adam(moved.parameters()), moved, 0.25)
 
 
 def test_settings_are_those_of_the_self_tuning_trial() -> None:

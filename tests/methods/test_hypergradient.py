@@ -15,10 +15,11 @@ from torch.nn import functional
 
 from methods.augmentation import augmentation_names, get_augmentation
 from methods.contract import Context
+from methods.criteria.alignment import Alignment
+from methods.hypergradient.derivative import hypergradient
+from methods.hypergradient.inner_step import InnerStep, Losses
 from methods.networks.resnet import projection_resnet18
-from methods.self_tuning.hypergradient import hypergradient
-from methods.self_tuning.inner_step import InnerStep, Losses
-from methods.self_tuning.losses import Alignment, step_losses
+from methods.self_tuning.losses import step_losses
 from tests.methods.hypergradient_toys import (
     BATCH,
     INNER,

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 from methods.augmentation import get_augmentation
 from methods.contract import Diverged
-from methods.self_tuning.hypergradient import VanishedGradient, hypergradient
-from methods.self_tuning.inner_step import Losses, Network, training_step
+from methods.hypergradient.derivative import VanishedGradient, hypergradient
+from methods.hypergradient.inner_step import Losses, Network, training_step
 from tests.methods.hypergradient_toys import (
     BATCH,
     INNER,

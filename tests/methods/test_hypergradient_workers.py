@@ -12,9 +12,9 @@ from torch import Tensor, nn
 
 from methods.augmentation import get_augmentation
 from methods.contract import Context, Diverged
-from methods.self_tuning.hypergradient import Hypergradient, hypergradient
-from methods.self_tuning.inner_step import Losses
-from methods.self_tuning.workers import join, mean_over_workers
+from methods.hypergradient.derivative import Hypergradient, hypergradient
+from methods.hypergradient.inner_step import Losses
+from methods.hypergradient.workers import join, mean_over_workers
 from tests.methods.hypergradient_toys import (
     GENERIC,
     INNER,

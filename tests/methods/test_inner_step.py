@@ -10,8 +10,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from methods.self_tuning.hypergradient import hypergradient
-from methods.self_tuning.inner_step import InnerStep, training_step
+from methods.hypergradient.derivative import hypergradient
+from methods.hypergradient.inner_step import InnerStep, training_step
 from tests.methods.hypergradient_toys import (
     INNER,
     as_tensor,

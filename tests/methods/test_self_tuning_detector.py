@@ -9,8 +9,8 @@ import torch
 
 from methods.augmentation import augmentation_names, get_augmentation
 from methods.contract import TrialData, unit
+from methods.hypergradient.outer_step import TunedVector
 from methods.hyperparameter import complete
-from methods.self_tuning.outer_step import TunedVector
 from methods.self_tuning.starting_point import (
     as_start,
     coordinates_of,

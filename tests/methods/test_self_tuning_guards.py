@@ -12,6 +12,7 @@ from torch import Tensor
 from methods.augmentation import get_augmentation
 from methods.contract import Context, Diverged, TrialData
 from methods.criteria.alignment import collapse_threshold
+from methods.hypergradient.derivative import VanishedGradient
 from methods.self_tuning.guards import (
     anomaly_share,
     bounds_reached,
@@ -19,7 +20,6 @@ from methods.self_tuning.guards import (
     comparable,
     warnings,
 )
-from methods.self_tuning.hypergradient import VanishedGradient
 from methods.training.batches import Batch, WholeSets
 from tests.methods.self_tuning_toys import METHOD, SIZE, TINY, run, striped, tuning
 from tests.methods.stripes import generator

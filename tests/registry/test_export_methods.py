@@ -22,6 +22,7 @@ SIZE = (32, 32)
 # Methods that differ in training only: their detectors are those of another method.
 TWINS = {
     "pae": "fae", "fae-tuned": "fae", "random-static": "st-ssad", "random-dynamic": "st-ssad",
+    "feature-fae-tuned": "feature-fae",
 }  # fmt: skip
 
 

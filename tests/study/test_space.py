@@ -118,6 +118,7 @@ PINS: list[tuple[str, dict[str, Value]]] = [
     ("fae-cutdiff", {"cutdiff_share": 0.0}),
     ("fae-cutdiff", {"occlusion_share": 0.0}),
     ("fae-tuned", {"corruption_tuning": "none"}),
+    ("feature-fae-tuned", {"corruption_tuning": "none"}),
 ]
 
 

@@ -13,9 +13,9 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from methods.contract import Context, Diverged
+from methods.hypergradient.running import recorded
+from methods.hypergradient.workers import mean_over_workers
 from methods.networks.convolution import differentiated_in_images
-from methods.self_tuning.running import recorded
-from methods.self_tuning.workers import mean_over_workers
 
 Network = Callable[..., Any]
 
@@ -23,6 +23,7 @@ Network = Callable[..., Any]
 @dataclass(frozen=True)
 class Losses:
     """The losses of one step. Each gets the network as a function of images and gives a scalar.
+    `augmented` is what the augmentation gave: a tensor, or a tuple of them.
 
     The training loss is `tuned(network, augmented)` plus `fixed(network)`, where there is a part
     that does not see the augmented images: said apart, it costs no second derivatives. With batch
@@ -31,8 +32,8 @@ class Losses:
     None may draw at random, or the step would not be the same function twice.
     """
 
-    tuned: Callable[[Network, Tensor], Tensor]
-    validation: Callable[[Network, Tensor], Tensor]
+    tuned: Callable[[Network, Any], Tensor]
+    validation: Callable[[Network, Any], Tensor]
     fixed: Callable[[Network], Tensor] | None = None
 
 
@@ -123,7 +124,7 @@ def ensure_finite(value: float, name: str) -> None:
 
 
 def training_gradient(
-    network: nn.Module, losses: Losses, images: Tensor, twice: bool = False
+    network: nn.Module, losses: Losses, images: Any, twice: bool = False
 ) -> TrainingGradient:
     """The training gradient at the network's own state; `twice` keeps it differentiable.
 

@@ -12,7 +12,8 @@ differentiates the inner product of v with the training gradient. The second ter
 derivatives; the first order leaves it and r out (Eq. 4). Two passes give the same number as one
 graph through both losses, but v is in hand (it can be averaged over workers), the validation pass
 is freed before the second derivatives are taken, and the part of the training loss that does not
-see x is never differentiated twice.
+see x is never differentiated twice. x may be several tensors, and what a frozen network made of
+images: that network is differentiated once, on the way back from x to a.
 """
 
 from __future__ import annotations
@@ -20,13 +21,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, TypeVar, cast
+from typing import Any, Literal, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
 
 from methods.contract import Context
-from methods.self_tuning.inner_step import (
+from methods.hypergradient.inner_step import (
     InnerStep,
     Lookahead,
     Losses,
@@ -35,11 +36,13 @@ from methods.self_tuning.inner_step import (
     ensure_finite,
     training_gradient,
 )
-from methods.self_tuning.running import evaluated, statistics_adjoint
-from methods.self_tuning.workers import mean_over_workers
+from methods.hypergradient.running import evaluated, statistics_adjoint
+from methods.hypergradient.workers import mean_over_workers
 
 Tuned = TypeVar("Tuned", Tensor, Mapping[str, Tensor])
 Order = Literal["exact", "first"]
+# A gradient for each augmented tensor; None where there is no path to it.
+Adjoint = list[Tensor | None]
 
 _VECTOR = "the tuned parameters"
 
@@ -67,7 +70,7 @@ class Hypergradient:
 def hypergradient(
     network: nn.Module,
     parameters: Tuned,
-    augment: Callable[[Tuned], Tensor],
+    augment: Callable[[Tuned], Tensor | tuple[Tensor, ...]],
     losses: Losses,
     inner: InnerStep,
     *,
@@ -77,13 +80,13 @@ def hypergradient(
 ) -> Hypergradient:
     """The total derivative of the validation loss in `parameters` through one training step.
 
-    `augment(parameters)` gives the augmented images and must replay the same draw; it is called
-    once, so that both losses see the same images. The network stays as it is until
-    `step.commit(network)`: neither its parameters, gradients nor buffers are touched. Frozen
-    parameters (`requires_grad` False) take no part. The mode (train or eval) is the network's own;
-    in train mode, batch norm uses the statistics of each call, and its running statistics after
-    the training passes are in `step.buffers`. Let the losses run in float32: with bfloat16 they
-    work, but the result is mostly rounding.
+    `augment(parameters)` gives the augmented images, or several tensors that the losses get as a
+    tuple, and must replay the same draw; it is called once, so that both losses see the same. The
+    network stays as it is until `step.commit(network)`: neither its parameters, gradients nor
+    buffers are touched. Frozen parameters (`requires_grad` False) take no part. The mode (train or
+    eval) is the network's own; in train mode, batch norm uses the statistics of each call, and its
+    running statistics after the training passes are in `step.buffers`. Let the losses run in
+    float32: with bfloat16 they work, but the result is mostly rounding.
 
     With several workers in `context`, each passes its own share of the batch, and losses,
     gradients, v and the hypergradient are averaged over them; changes of buffers too. The result is
@@ -100,25 +103,29 @@ def hypergradient(
     exact = order == "exact"
     leaves = _leaves(parameters, context.device)
     augmented = augment(cast(Tuned, leaves[_VECTOR] if isinstance(parameters, Tensor) else leaves))
-    images = augmented.detach().requires_grad_()
-    training = training_gradient(network, losses, images if exact else images.detach(), exact)
+    made = _parts(augmented)
+    images = _like(augmented, [part.detach().requires_grad_() for part in made])
+    # Without second derivatives the pass need not remember where its images came from.
+    seen = images if exact else _like(augmented, [part.detach() for part in made])
+    training = training_gradient(network, losses, seen, exact)
     step = advance(network, training, inner, velocity, context)
     outputs = {**training.differentiable, **training.statistics}
     del training
     with evaluated(network) as used:
         loss, adjoint, direct = _validation_gradient(network, step, losses, images, context)
-    mixed = None
+    mixed: Adjoint = [None] * len(made)
     if exact:
         rate = -inner.learning_rate
         moved = statistics_adjoint(network, used, adjoint, step.parameters, step.buffers)
         weights = {**adjoint, **{name: value / rate for name, value in moved.items()}}
-        mixed = rate * _mixed(outputs, weights, images)
-    elif direct is None:
+        found = _mixed(outputs, weights, _parts(images))
+        mixed = [None if part is None else rate * part for part in found]
+    elif not _any(direct):
         raise ValueError(
             "the validation loss does not see the augmented images, so that there is no"
             " first-order gradient; use order 'exact'"
         )
-    parts = [_pull_back(augmented, leaves, direct), _pull_back(augmented, leaves, mixed)]
+    parts = [_pull_back(made, leaves, direct), _pull_back(made, leaves, mixed)]
     first, second = mean_over_workers(parts, context)
     total = first + second
     # One wait for the device says all.
@@ -138,6 +145,19 @@ def hypergradient(
         validation_loss=loss_now,
         step=step,
     )
+
+
+def _parts(images: Tensor | tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    return (images,) if isinstance(images, Tensor) else images
+
+
+def _like(images: Tensor | tuple[Tensor, ...], parts: Sequence[Tensor]) -> Any:
+    """The parts in the form in which the augmentation gave them."""
+    return parts[0] if isinstance(images, Tensor) else tuple(parts)
+
+
+def _any(adjoint: Adjoint) -> bool:
+    return any(part is not None for part in adjoint)
 
 
 def _leaves(parameters: Tensor | Mapping[str, Tensor], device: torch.device) -> dict[str, Tensor]:
@@ -164,13 +184,16 @@ def _unflat(
 
 
 def _validation_gradient(
-    network: nn.Module, step: Lookahead, losses: Losses, images: Tensor, context: Context
-) -> tuple[Tensor, dict[str, Tensor], Tensor | None]:
+    network: nn.Module, step: Lookahead, losses: Losses, images: Any, context: Context
+) -> tuple[Tensor, dict[str, Tensor], Adjoint]:
     """The validation loss after the step, v, and this worker's gradient in the images."""
     theta = {name: value.detach().requires_grad_() for name, value in step.parameters.items()}
     buffers = {name: buffer.clone() for name, buffer in step.buffers.items()}
     loss = losses.validation(bound(network, theta, buffers), images)
-    *gradients, direct = torch.autograd.grad(loss, [*theta.values(), images], allow_unused=True)
+    found: Sequence[Tensor | None] = torch.autograd.grad(
+        loss, [*theta.values(), *_parts(images)], allow_unused=True
+    )
+    gradients, direct = found[: len(theta)], [*found[len(theta) :]]
     # Not every parameter need be seen: the classifier behind the embedding is not.
     seen = [name for name, g in zip(theta, gradients, strict=True) if g is not None]
     if not seen:
@@ -183,19 +206,21 @@ def _validation_gradient(
     return mean, dict(zip(seen, adjoint, strict=True)), direct
 
 
-def _mixed(outputs: dict[str, Tensor], adjoint: dict[str, Tensor], images: Tensor) -> Tensor:
+def _mixed(
+    outputs: dict[str, Tensor], adjoint: dict[str, Tensor], images: Sequence[Tensor]
+) -> Adjoint:
     """d/dx <outputs, adjoint>, in the form of the images: of the training gradient and v, and of
     running statistics and what the validation loss makes of them."""
     shared = [name for name in outputs if name in adjoint and outputs[name].requires_grad]
-    product = None
+    product: Adjoint = []
     if shared:
-        (product,) = torch.autograd.grad(
+        product += torch.autograd.grad(
             [outputs[name] for name in shared],
-            images,
+            list(images),
             [adjoint[name] for name in shared],
             allow_unused=True,
         )
-    if product is None:
+    if not _any(product):
         raise ValueError(
             "the tuned training loss has no path from the augmented images to a parameter that the"
             " validation loss sees: compute it from the images that it is given, or make it `fixed`"
@@ -203,13 +228,20 @@ def _mixed(outputs: dict[str, Tensor], adjoint: dict[str, Tensor], images: Tenso
     return product
 
 
-def _pull_back(augmented: Tensor, leaves: dict[str, Tensor], adjoint: Tensor | None) -> Tensor:
+def _pull_back(augmented: Sequence[Tensor], leaves: dict[str, Tensor], adjoint: Adjoint) -> Tensor:
     """From the images back to the tuned parameters, in one flat vector; no adjoint gives zeros."""
+    if not _any(adjoint):
+        return torch.cat([torch.zeros_like(leaf).reshape(-1) for leaf in leaves.values()])
     gradients: Sequence[Tensor | None] = [None] * len(leaves)
-    if augmented.requires_grad:
-        weight = torch.zeros_like(augmented) if adjoint is None else adjoint
+    attached = [
+        (part, torch.zeros_like(part) if weight is None else weight)
+        for part, weight in zip(augmented, adjoint, strict=True)
+        if part.requires_grad
+    ]
+    if attached:
+        parts, weights = zip(*attached, strict=True)
         gradients = torch.autograd.grad(
-            augmented, list(leaves.values()), weight, retain_graph=True, allow_unused=True
+            parts, list(leaves.values()), weights, retain_graph=True, allow_unused=True
         )
     missing = [name for name, g in zip(leaves, gradients, strict=True) if g is None]
     if missing:

@@ -9,7 +9,6 @@ from torch import Tensor
 
 from methods.augmentation import Augmentation
 from methods.augmentation.contract import Size
-from methods.self_tuning.starting_point import step_lengths
 
 _FIRST, _SECOND, _EPSILON = 0.9, 0.99, 1e-8
 
@@ -63,3 +62,13 @@ class TunedVector:
         for name in ("vector", "first", "second", "place"):
             setattr(self, name, torch.as_tensor(state[name]).to(self.vector))
         self.updates = int(state["updates"])
+
+
+def step_lengths(augmentation: Augmentation) -> Tensor:
+    """How far one unit of the tuning rate moves each learned parameter: `[k]`, float64.
+
+    1 for logarithms, angles and whatever else ranges over 1 or more; the width of the usual range
+    for parameters that live in less, which a step of the same length would throw across it.
+    """
+    widths = [high - low for low, high in (augmentation.ranges[n] for n in augmentation.names)]
+    return torch.tensor(widths, dtype=torch.float64).clamp(max=1.0)
