@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
+
+T = TypeVar("T")
 
 
 def on_cpu(value: Any) -> Any:
@@ -22,7 +24,8 @@ def on_cpu(value: Any) -> Any:
 
 
 def move(thing: Any, device: torch.device) -> None:
-    """Move what an object is made of (modules, tensors, records and lists of them) to a device."""
+    """Move what an object is made of (modules, tensors, records, lists and mappings of them) to a
+    device."""
     for name, value in vars(thing).items():
         setattr(thing, name, _moved(value, device))
 
@@ -35,6 +38,8 @@ def _moved(value: Any, device: torch.device) -> Any:
         return dataclasses.replace(value, **fields)
     if isinstance(value, list):
         return [_moved(each, device) for each in value]
+    if isinstance(value, dict):
+        return {key: _moved(each, device) for key, each in value.items()}
     if callable(getattr(value, "weights", None)):  # a detector within a detector
         move(value, device)
     return value
@@ -45,7 +50,7 @@ def under(prefix: str, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {f"{prefix}.{name}": on_cpu(value) for name, value in state.items()}
 
 
-def below(prefix: str, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """A module's state out of weights that `under` named."""
+def below(prefix: str, weights: Mapping[str, T]) -> dict[str, T]:
+    """What stands under `PREFIX.NAME`, by NAME: a module's state out of weights, for one."""
     head = prefix + "."
     return {k.removeprefix(head): v for k, v in weights.items() if k.startswith(head)}

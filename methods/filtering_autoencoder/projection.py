@@ -53,6 +53,9 @@ class Projection:
     iterations: int = 1
     tolerance: float = 1e-3
 
+    def __str__(self) -> str:
+        return f"{self.iterations}/{self.tolerance!r}"
+
 
 def divided(scoring: Scoring) -> tuple[Projection, dict[str, Value]]:
     """How to project, and the rest of a scoring setting. Raises ValueError for a value out of
