@@ -4,8 +4,8 @@
 
 Training steps of the filtering autoencoder and grid evaluations take turns in one process, so that
 other load on the machine falls on both alike; processor time, and the fastest of each, count. A
-trial is its training steps and, at each rung, the judged images' way through the network and the
-grid.
+trial is its training steps and, at each rung, the judged images' way through the network, the
+statistics of the held-out ones' maps, and the grid.
 Writes `scoring_grid.json` beside itself.
 """
 
@@ -24,10 +24,12 @@ import torch.nn.functional as F
 
 from methods.contract import Context, Precision, TrialData
 from methods.hyperparameter import Value, complete
-from methods.scoring.pipeline import expand_grid, grid_scores, scores
+from methods.scoring.pipeline import TIER, grid_scores, measured, scores
+from methods.scoring.tier import expand
 from search_spaces.loader import load_search_space
 
-TARGET = 0.02
+TARGET = 0.05
+HELD_OUT = 20
 # The grid that ships: what a study judges at each rung.
 GRID: dict[str, list[Value]] = {
     name: list(values) for name, values in load_search_space("fae").scoring.items()
@@ -61,7 +63,7 @@ def seconds(function: Callable[[], object]) -> float:
 
 def measure(arguments: argparse.Namespace) -> dict[str, object]:
     torch.set_num_threads(arguments.threads)
-    grid = expand_grid(GRID)
+    grid = expand(TIER, GRID)
     shape = (arguments.images, 3, arguments.size, arguments.size)
     generator = torch.Generator().manual_seed(1)
     coarse = torch.rand(arguments.images, 3, 8, 8, generator=generator)
@@ -71,11 +73,13 @@ def measure(arguments: argparse.Namespace) -> dict[str, object]:
 
     float32, bfloat16 = training(arguments, "float32"), training(arguments, "bfloat16")
     detector = bfloat16.detector()
+    statistics = measured(images[:HELD_OUT], reconstruction[:HELD_OUT])
     tasks: dict[str, Callable[[], object]] = {
         "step_float32": float32.step,
         "step_bfloat16": bfloat16.step,
         "forward": lambda: detector.reconstruct(images),
-        "grid": lambda: grid_scores(images, reconstruction, grid),
+        "statistics": lambda: measured(images[:HELD_OUT], reconstruction[:HELD_OUT]),
+        "grid": lambda: grid_scores(images, reconstruction, grid, statistics),
     }
     fastest = dict.fromkeys(tasks, float("inf"))
     for turn in range(arguments.repeats + 1):
@@ -84,11 +88,13 @@ def measure(arguments: argparse.Namespace) -> dict[str, object]:
                 took = seconds(task)
                 if turn:  # the first turn warms up
                     fastest[name] = min(fastest[name], took)
-    looped = seconds(lambda: [scores(images, reconstruction, setting) for setting in grid])
+    looped = seconds(
+        lambda: [scores(images, reconstruction, setting, statistics) for setting in grid]
+    )
 
     def share(step: float) -> float:
         """Of a trial; the network's part of judging is taken at its faster format."""
-        judging = arguments.rungs * fastest["grid"]
+        judging = arguments.rungs * (fastest["grid"] + fastest["statistics"])
         other = arguments.steps * step + arguments.rungs * fastest["forward"]
         return round(judging / (judging + other), 4)
 
@@ -105,6 +111,7 @@ def measure(arguments: argparse.Namespace) -> dict[str, object]:
         "processor": platform.processor() or platform.machine(),
         "step_float32_seconds": round(fastest["step_float32"], 5),
         "step_bfloat16_seconds": round(fastest["step_bfloat16"], 5),
+        "statistics_seconds": round(fastest["statistics"], 4),
         "grid_seconds": round(fastest["grid"], 4),
         "one_by_one_seconds": round(looped, 3),
         "grid_in_steps": round(fastest["grid"] / step, 2),

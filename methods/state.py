@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
+
+T = TypeVar("T")
 
 
 def on_cpu(value: Any) -> Any:
@@ -48,7 +50,7 @@ def under(prefix: str, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {f"{prefix}.{name}": on_cpu(value) for name, value in state.items()}
 
 
-def below(prefix: str, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """A module's state out of weights that `under` named."""
+def below(prefix: str, weights: Mapping[str, T]) -> dict[str, T]:
+    """What stands under `PREFIX.NAME`, by NAME: a module's state out of weights, for one."""
     head = prefix + "."
     return {k.removeprefix(head): v for k, v in weights.items() if k.startswith(head)}

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,9 @@ from typing import Any
 import yaml
 
 Value = float | int | str | bool
+
+# Of the scoring values of all spaces: the second has map normalisation and border.
+EDITION = 2
 
 
 class SearchSpaceError(ValueError):
@@ -44,13 +47,24 @@ Distribution = Range | Choice
 
 @dataclass(frozen=True)
 class SearchSpace:
-    """What a study draws (`training`), judges as a grid (`scoring`) and pins (`presets`)."""
+    """What a study draws (`training`), judges as a grid (`scoring`) and pins (`presets`).
+
+    `earlier` are the scoring values of studies that began before the present ones: what a trial
+    kept of each setting is told apart by the setting's place in the grid.
+    """
 
     method: str
     title: str
     training: Mapping[str, Distribution]
     scoring: Mapping[str, tuple[Value, ...]]
     presets: Mapping[str, Mapping[str, Value]]
+    earlier: Mapping[str, tuple[Value, ...]] = field(default_factory=dict)
+
+    def as_begun(self, edition: int) -> SearchSpace:
+        """As studies of an edition of the scoring values began with it."""
+        if edition == EDITION:
+            return self
+        return replace(self, scoring={**self.scoring, **self.earlier})
 
 
 def space_names() -> list[str]:
@@ -85,7 +99,7 @@ def parse(text: str, origin: str) -> SearchSpace:
         raise SearchSpaceError(f"search space {origin} is not valid YAML: {error}") from error
     if not isinstance(content, dict):
         raise SearchSpaceError(f"search space {origin} must be a mapping")
-    allowed = {"method", "title", "training", "scoring", "presets"}
+    allowed = {"method", "title", "training", "scoring", "earlier", "presets"}
     unknown = sorted(set(content) - allowed)
     if unknown:
         raise SearchSpaceError(
@@ -101,10 +115,8 @@ def parse(text: str, origin: str) -> SearchSpace:
             name: _distribution(name, value, origin)
             for name, value in _section(content, "training", origin).items()
         },
-        scoring={
-            name: _values(name, value, origin)
-            for name, value in _section(content, "scoring", origin).items()
-        },
+        scoring=_lists(content, "scoring", origin),
+        earlier=_lists(content, "earlier", origin),
         presets={
             name: _section(content["presets"], name, origin)
             for name in _section(content, "presets", origin)
@@ -117,6 +129,11 @@ def _section(content: Mapping[str, Any], name: str, origin: str) -> dict[str, An
     if not isinstance(section, dict):
         raise SearchSpaceError(f"{name} in search space {origin} must be a mapping")
     return section
+
+
+def _lists(content: Mapping[str, Any], name: str, origin: str) -> dict[str, tuple[Value, ...]]:
+    section = _section(content, name, origin)
+    return {name: _values(name, value, origin) for name, value in section.items()}
 
 
 def _values(name: str, value: Any, origin: str) -> tuple[Value, ...]:

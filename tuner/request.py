@@ -77,7 +77,8 @@ def study_name(category: str) -> str:
 def as_begun(config: StudyConfig, home: Home) -> StudyConfig:
     """The same, with what a study of that name, if there is one, keeps from its beginning."""
     with contextlib.suppress(ValueError):
-        return config.changed(recipe=read_config(config.name, home).recipe)
+        begun = read_config(config.name, home)
+        return config.changed(recipe=begun.recipe, edition=begun.edition)
     return config
 
 

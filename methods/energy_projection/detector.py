@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import astuple
 
 import torch
 from torch import Tensor
 
-from methods.contract import Diverged, Scoring
+from methods.contract import Diverged, Scoring, unit
 from methods.energy_projection.descent import Descent, project
 from methods.energy_projection.gradients import gradient_map
 from methods.energy_projection.model import VARIATIONAL, EnergyModel, Kind
@@ -15,9 +16,9 @@ from methods.energy_projection.settings import GRADIENTS, Path, Setting, underst
 from methods.energy_projection.tiles import cut, stitch, tile_size
 from methods.networks.bergmann import BergmannAutoencoder
 from methods.onepass import Judged, OnePass
-from methods.scoring import pipeline
-from methods.scoring.pooling import pool
-from methods.scoring.smoothing import kernel_pixels, smooth
+from methods.scoring import pipeline, tier
+from methods.scoring.normalisation import MapStatistics, packed, unpacked
+from methods.state import below, under
 
 _BATCH = 64
 
@@ -34,14 +35,26 @@ class ProjectionDetector:
     each image for itself. Raises ValueError for images of another size, and `Diverged` where the
     energy of images as given, or a score, is not finite. An image whose steps all fail is compared
     with the last point that was good; `scoring_diagnostics` counts those.
+
+    `statistics` are those of the maps of `normals`, held-out images uint8 `[V, 3, H, W]`, for map
+    normalisation. Every score has maps of its own, and most need a walk or a gradient, so they are
+    measured when a setting first asks for them, the counts of one path by one walk: weights taken
+    before that, and a detector restored from them, have not got them.
     """
 
     def __init__(
-        self, model: EnergyModel, size: tuple[int, int], tiles: int, losses: Tensor
+        self,
+        model: EnergyModel,
+        size: tuple[int, int],
+        tiles: int,
+        losses: Tensor,
+        normals: Tensor | None = None,
     ) -> None:
         self.model = model.eval().requires_grad_(False)
         self.size, self.tiles = size, tiles
         self.losses = losses.detach().sort().values
+        self.normals = normals
+        self.statistics: dict[str, MapStatistics] = {}
         self._went = dict.fromkeys(("projections", "stalled", "diverged"), 0)
 
     def scoring_diagnostics(self) -> dict[str, float]:
@@ -110,13 +123,13 @@ class ProjectionDetector:
         """`maps` under each setting; settings share their walks as in `grid_scores`."""
         images = self._here(images)
         settings = [understand(scoring) for scoring in grid]
+        self._measure(settings)
         others = self._counterparts(images, settings)
-        found = [
-            _smoothed(self._gradients(images, setting.score), setting)
-            if setting.score in GRADIENTS
-            else pipeline.maps(images, others[_counterpart(setting)], setting.pipeline)
-            for setting in settings
-        ]
+        found = []
+        for setting in settings:
+            key = _counterpart(setting)
+            other = others[key] if key in others else self._gradients(images, key[0])
+            found.append(self._judged(images, other, setting)[1])
         for maps in found:
             _refuse_not_finite(maps.flatten(1).sum(1), "map")
         return found
@@ -136,16 +149,16 @@ class ProjectionDetector:
         rows: dict[Counterpart, list[int]] = {}
         for row, setting in enumerate(settings):
             rows.setdefault(_counterpart(setting), []).append(row)
+        self._measure(settings)
         others = self._counterparts(images, settings)
         for key, alike in rows.items():
+            parts, own = [settings[row].pipeline for row in alike], self._statistics(key)
             if key in others:
-                parts = [settings[row].pipeline for row in alike]
-                result[alike] = pipeline.grid_scores(images, others[key], parts)
-                continue
-            gradients = self._gradients(images, key[0])
-            for row in alike:
-                pooling = str(settings[row].pipeline["pooling"])
-                result[row] = pool(_smoothed(gradients, settings[row]), pooling)
+                result[alike] = pipeline.grid_scores(images, others[key], parts, own)
+            else:
+                plans = [tier.plan_of(part, key[0], self.size) for part in parts]
+                raw = {key[0]: self._gradients(images, key[0])}
+                result[alike] = tier.grid_scores(raw, plans, own)
         _refuse_not_finite(result.sum(0), "score")
         return result
 
@@ -153,6 +166,7 @@ class ProjectionDetector:
         """Scores and maps at once; see `methods.onepass`."""
         setting = understand(scoring)
         key = _counterpart(setting)
+        self._measure([setting])
 
         def compared(images: Tensor) -> Tensor:
             if key[0] in GRADIENTS:
@@ -162,20 +176,17 @@ class ProjectionDetector:
             return self._counterparts(images, [setting])[key]
 
         def scored(images: Tensor, other: Tensor) -> Judged:
-            if key[0] not in GRADIENTS:
-                return pipeline.judged(images, other, setting.pipeline)
-            maps = _smoothed(other, setting)
-            return pool(maps, str(setting.pipeline["pooling"])), maps
+            return self._judged(images, other, setting)
 
         needs = "" if key[0] == "reconstruction" else f"the score {key[0]} needs a gradient"
         return OnePass(self.model, compared, scored, needs)
 
     def weights(self) -> dict[str, Tensor]:
-        """The network, gamma, the training losses, the image size and the number of tiles."""
-        state = self.model.state_dict()
-        weights = {f"model.{name}": value.detach().cpu().clone() for name, value in state.items()}
+        """The network, gamma, the training losses, the maps' statistics, the image size and the
+        number of tiles."""
         return {
-            **weights,
+            **under("model", self.model.state_dict()),
+            **under("statistics", packed(self.statistics)),
             "losses": self.losses.cpu().clone(),
             "size": torch.tensor(self.size),
             "tiles": torch.tensor(self.tiles),
@@ -192,14 +203,47 @@ class ProjectionDetector:
             tile_size((height, breadth), tiles), width, code, kind in VARIATIONAL
         )
         model = EnergyModel(kind, network)
-        model.load_state_dict(
-            {k.removeprefix("model."): v for k, v in weights.items() if k.startswith("model.")}
-        )
-        return cls(model, (height, breadth), tiles, weights["losses"])
+        model.load_state_dict(below("model", weights))
+        found = cls(model, (height, breadth), tiles, weights["losses"])
+        found.statistics = unpacked(below("statistics", weights))
+        return found
 
     def threshold(self, quantile: float) -> float:
         """The training loss at which an image counts as normal."""
         return float(torch.quantile(self.losses, quantile))
+
+    @torch.no_grad()
+    def _measure(self, settings: Sequence[Setting]) -> None:
+        """Measure the statistics that settings need and that are missing."""
+        wanted = [
+            setting
+            for setting in settings
+            if setting.pipeline["map_normalisation"] != "none"
+            and not self._statistics(_counterpart(setting))
+        ]
+        if self.normals is None or not wanted:
+            return
+        images, went = self._here(unit(self.normals)), dict(self._went)
+        others = self._counterparts(images, wanted)
+        for key in dict.fromkeys(map(_counterpart, wanted)):
+            if key in others:
+                found = pipeline.measured(images, others[key])
+            else:
+                found = {key[0]: MapStatistics.measured(self._gradients(images, key[0]))}
+            self.statistics |= {f"{_name(key)}.{name}": each for name, each in found.items()}
+        # Diagnostics tell of the images that are scored.
+        self._went = went
+
+    def _statistics(self, key: Counterpart) -> dict[str, MapStatistics]:
+        return below(_name(key), self.statistics)
+
+    def _judged(self, images: Tensor, other: Tensor, setting: Setting) -> tuple[Tensor, Tensor]:
+        """Scores and maps of images from what they are compared with, or from their gradients."""
+        statistics = self._statistics(_counterpart(setting))
+        if setting.score not in GRADIENTS:
+            return pipeline.judged(images, other, setting.pipeline, statistics)
+        plan = tier.plan_of(setting.pipeline, setting.score, self.size)
+        return tier.judged(other, plan, statistics)
 
     def _evaluate(self, tiles: Tensor) -> tuple[Tensor, Tensor]:
         reconstruction = self.model(tiles)
@@ -278,6 +322,11 @@ def _counterpart(setting: Setting) -> Counterpart:
     return setting.score, setting.path, 0 if setting.path is None else setting.iterations
 
 
+def _name(key: Counterpart) -> str:
+    score, path, count = key
+    return score if path is None else "/".join(map(str, (score, *astuple(path), count)))
+
+
 def _refuse_not_finite(totals: Tensor, what: str) -> None:
     """Raise `Diverged` where a total of an image `[B]` is not a finite number."""
     wrong = int((~totals.isfinite()).sum())
@@ -286,9 +335,3 @@ def _refuse_not_finite(totals: Tensor, what: str) -> None:
             f"the {what} of {wrong} of {len(totals)} images is not a finite number: the images or "
             "the network hold values that are not; train again with a smaller learning_rate"
         )
-
-
-def _smoothed(maps: Tensor, setting: Setting) -> Tensor:
-    part = setting.pipeline
-    size = kernel_pixels(float(part["smoothing_size"]), maps.shape[1], maps.shape[2])
-    return smooth(maps, int(part["smoothing_passes"]), size)

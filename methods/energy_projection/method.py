@@ -12,7 +12,7 @@ from methods.contract import Context, Progress, TrialData
 from methods.energy_projection.detector import ProjectionDetector
 from methods.energy_projection.gradients import check_score
 from methods.energy_projection.hyperparameters import TRAINING
-from methods.energy_projection.settings import SCORING, expand_grid
+from methods.energy_projection.settings import SCORING, normal_form
 from methods.energy_projection.tiles import tile_size
 from methods.energy_projection.training import Trainer
 from methods.hyperparameter import Hyperparameter, Value
@@ -20,6 +20,7 @@ from methods.networks.bergmann import halvings
 from methods.one_class.control import NormalOnly
 from methods.one_class.training import Training, cosine
 from methods.registry import register_method
+from methods.scoring import tier
 from methods.training.course import course
 
 
@@ -81,4 +82,4 @@ class EnergyProjection(NormalOnly):
 
     def expand_grid(self, values: Mapping[str, Sequence[Value]]) -> list[dict[str, Value]]:
         """The scoring settings of lists of values, those that score alike once."""
-        return expand_grid(values)
+        return tier.expand(SCORING, values, normal_form)

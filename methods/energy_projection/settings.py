@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -103,7 +102,7 @@ _SOURCES = {
 }
 PIPELINE = tuple(
     replace(p, default=_DEFAULTS.get(p.name, p.default), source=_SOURCES.get(p.name, p.source))
-    for p in pipeline.SCORING
+    for p in pipeline.TIER
 )
 SCORING: tuple[Hyperparameter, ...] = (*WALK, *PIPELINE)
 _BY_NAME = by_name(SCORING)
@@ -164,16 +163,3 @@ def normal_form(scoring: Scoring) -> dict[str, Value]:
     if full["smoothing_passes"] == 0:
         idle.add("smoothing_size")
     return {n: _BY_NAME[n].default if n in idle else value for n, value in full.items()}
-
-
-def expand_grid(values: Mapping[str, Sequence[Value]]) -> list[dict[str, Value]]:
-    """The Cartesian product of lists of scoring values in normal form, each once.
-
-    A hyperparameter that is not named keeps its default. Raises ValueError for an unknown name or
-    a value out of bounds.
-    """
-    found: dict[str, dict[str, Value]] = {}
-    for chosen in itertools.product(*values.values()):
-        setting = normal_form(dict(zip(values, chosen, strict=True)))
-        found.setdefault(repr(sorted(setting.items())), setting)
-    return list(found.values())

@@ -22,7 +22,8 @@ from methods.energy_projection.model import (
 from methods.energy_projection.tiles import cut, move, random_crops, tile_size
 from methods.networks.bergmann import BergmannAutoencoder
 from methods.one_class.training import BATCH, INIT
-from methods.training.batches import choose
+from methods.scoring.normalisation import MOST_NORMALS
+from methods.training.batches import choose, evenly
 
 _PLACE, _NOISE = 16, 17  # further streams of a trial's seed
 _ACTIVE = 0.01  # nats
@@ -97,7 +98,9 @@ class Trainer:
                 "learning_rate or fewer steps may help"
             )
         model = copy.deepcopy(self.model).eval().requires_grad_(False)
-        return ProjectionDetector(model, self.data.size, self.tiles, self._losses(model))
+        normals = evenly(self.data.held_out, MOST_NORMALS)
+        losses = self._losses(model)
+        return ProjectionDetector(model, self.data.size, self.tiles, losses, normals)
 
     def diagnostics(self, detector: ProjectionDetector) -> dict[str, float]:
         """KL term of the last batch, gamma, and how many numbers of the code carry anything."""

@@ -22,7 +22,6 @@ from methods.feature_autoencoder.network import smallest
 from methods.feature_autoencoder.training import Training, bank_bytes
 from methods.hyperparameter import Hyperparameter, Value, complete
 from methods.registry import register_method
-from methods.scoring import tier
 from methods.training.course import course
 
 _FEWEST_CELLS = 4
@@ -109,10 +108,6 @@ class FeatureAutoencoder:
         """Hyperparameters of this method that stand for a CutDiff that another method learned,
         from its `Progress.tuned`; empty where it learned another augmentation."""
         return adopted(augmentation, tuned)
-
-    def expand_grid(self, values: Mapping[str, Sequence[Value]]) -> list[dict[str, Value]]:
-        """The scoring settings of lists of values, those that score alike once."""
-        return tier.expand(SCORING, values)
 
     def backbone(self, hyperparameters: Mapping[str, Value]) -> FrozenBackbone:
         """The frozen network. Raises BackboneError where it cannot be had."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from functools import partial
 from typing import Any, ClassVar
 
@@ -11,11 +11,12 @@ from torch import Tensor
 
 from methods.contract import Context, Progress, TrialData, stream_seed, unit
 from methods.criteria.appearance import Appearance, nearest, sample
-from methods.filter_memory.detector import FilterMemoryDetector
-from methods.filter_memory.settings import SCORING, expand_grid
+from methods.filter_memory.detector import SCORING, FilterMemoryDetector
 from methods.hyperparameter import Hyperparameter, Value
 from methods.one_class.control import NormalOnly
 from methods.registry import register_method
+from methods.scoring.normalisation import MOST_NORMALS
+from methods.training.batches import evenly
 
 _BATCH = 32
 _STREAM = 0xF1
@@ -58,10 +59,6 @@ class FilterMemory(NormalOnly):
         *SCORING,
     )
 
-    def expand_grid(self, values: Mapping[str, Sequence[Value]]) -> list[dict[str, Value]]:
-        """The scoring settings of lists of values, those that score alike once."""
-        return expand_grid(values)
-
     def fit(
         self, data: TrialData, hyperparameters: Mapping[str, Value], context: Context
     ) -> Iterator[Progress]:
@@ -74,7 +71,8 @@ class FilterMemory(NormalOnly):
         values = self._complete(hyperparameters)
         steps = int(values["steps"])
         context.check(values)
-        parts = data.to(context.device).train.split(_BATCH)
+        data = data.to(context.device)
+        parts = data.train.split(_BATCH)
         with torch.autocast(context.device.type, enabled=False):
             rows, centre, scale = sample(
                 map(unit, parts), int(values["samples"]), stream_seed(context.seed, _STREAM)
@@ -90,6 +88,7 @@ class FilterMemory(NormalOnly):
                 memory = moved(rows, memory)
             loss = float(nearest(rows, memory)[0].mean())
             detector = FilterMemoryDetector(Appearance(memory, centre, scale), data.size)
+            detector.measure(evenly(data.held_out, MOST_NORMALS))
             state = partial(dict[str, Any], rung=rung, memory=memory.cpu())
             yield Progress(rung, loss, detector, state=state)
 
@@ -98,9 +97,7 @@ class FilterMemory(NormalOnly):
     ) -> FilterMemoryDetector:
         """The detector that `weights()` came from, on the CPU."""
         self._complete(hyperparameters)
-        height, width = (int(n) for n in weights["size"])
-        found = Appearance(weights["memory"], weights["centre"], weights["scale"])
-        return FilterMemoryDetector(found, (height, width))
+        return FilterMemoryDetector.from_weights(weights)
 
     def _check_images(self, data: TrialData) -> None:
         height, width = data.size

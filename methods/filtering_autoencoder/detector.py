@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import torch
 from torch import Tensor
 
-from methods.contract import Precision, Scoring
+from methods.contract import Precision, Scoring, unit
 from methods.filtering_autoencoder.normalisation import Normaliser
-from methods.filtering_autoencoder.projection import divided, project
+from methods.filtering_autoencoder.projection import Projection, divided, project
 from methods.networks.unet import UNet
 from methods.onepass import OnePass
 from methods.scoring import pipeline
+from methods.scoring.normalisation import MapStatistics, packed, unpacked
+from methods.state import below, under
 from methods.training.embedding import Standardiser, blocks
 
 _BATCH = 32
@@ -26,6 +28,11 @@ class FilteringDetector:
     `methods.training.embedding` for what `embed` returns and why. With a normaliser
     images are compared as the network sees them; `reconstruct` and `project` answer in the images'
     own light.
+
+    `statistics` are those of the maps of `normals`, held-out images uint8 `[V, 3, H, W]`, for map
+    normalisation. `measure` adds those of a projection. More than one iteration costs as many
+    passes again, so such a projection is measured when a setting first asks for it: weights taken
+    before that, and a detector restored from them, have not got it.
     """
 
     def __init__(
@@ -35,12 +42,16 @@ class FilteringDetector:
         precision: Precision = "float32",
         standardiser: Standardiser | None = None,
         normaliser: Normaliser | None = None,
+        *,
+        normals: Tensor | None = None,
     ) -> None:
         self.network = network.eval().requires_grad_(False)
         self.size = size
         self.precision = precision
         self._standardiser = standardiser
         self._normaliser = normaliser
+        self.normals = normals
+        self.statistics: dict[str, MapStatistics] = {}
 
     @torch.inference_mode()
     def standardise(self, train: Tensor) -> bool:
@@ -49,6 +60,21 @@ class FilteringDetector:
         bottleneck, residual = (torch.cat(part) for part in zip(*parts, strict=True))
         self._standardiser = Standardiser.measured(bottleneck, residual)
         return bool(self._standardiser.centre.isfinite().all())
+
+    @torch.inference_mode()
+    def measure(self, projections: Iterable[Projection]) -> None:
+        """Measure the statistics that are missing of every discrepancy from these projections."""
+        missing = [p for p in dict.fromkeys(projections) if not self._statistics(p)]
+        if self.normals is None or not missing:
+            return
+        images, *others = self._batched(
+            unit(self.normals),
+            lambda x, r, f: torch.stack([x, *project(self._project, r, missing)]),
+            dim=1,
+        )
+        for projection, other in zip(missing, others, strict=True):
+            found = pipeline.measured(images, other)
+            self.statistics |= {f"{projection}.{name}": each for name, each in found.items()}
 
     @torch.inference_mode()
     def reconstruct(self, images: Tensor) -> Tensor:
@@ -74,9 +100,10 @@ class FilteringDetector:
     def maps(self, images: Tensor, scoring: Scoring) -> Tensor:
         """`[B, H, W]`, smoothed, higher is more anomalous."""
         projection, rest = divided(scoring)
+        statistics = self._needed([(projection, rest)])[projection]
 
         def smoothed(x: Tensor, r: Tensor, f: Tensor) -> Tensor:
-            return pipeline.maps(x, project(self._project, r, [projection])[0], rest)
+            return pipeline.maps(x, project(self._project, r, [projection])[0], rest, statistics)
 
         return self._batched(images, smoothed)
 
@@ -90,7 +117,8 @@ class FilteringDetector:
         """`[S, B]`: one pass through the network, and as many more as the most projections of a
         setting ask for; settings with fewer take their place in the same sequence."""
         divisions = [divided(scoring) for scoring in grid]
-        wanted = list(dict.fromkeys(projection for projection, _ in divisions))
+        statistics = self._needed(divisions)
+        wanted = list(statistics)
         rows = {p: [i for i, (own, _) in enumerate(divisions) if own == p] for p in wanted}
 
         def scored(x: Tensor, r: Tensor, f: Tensor) -> Tensor:
@@ -99,7 +127,9 @@ class FilteringDetector:
                 wanted, project(self._project, r, wanted), strict=True
             ):
                 settings = [divisions[i][1] for i in rows[projection]]
-                result[rows[projection]] = pipeline.grid_scores(x, projected, settings)
+                result[rows[projection]] = pipeline.grid_scores(
+                    x, projected, settings, statistics[projection]
+                )
             return result
 
         return self._batched(images, scored, dim=1)
@@ -107,6 +137,7 @@ class FilteringDetector:
     def one_pass(self, scoring: Scoring) -> OnePass:
         """Scores and maps at once, in float32; see `methods.onepass`."""
         projection, rest = divided(scoring)
+        statistics = self._needed([(projection, rest)])[projection]
 
         def seen(images: Tensor) -> Tensor:
             return images if self._normaliser is None else self._normaliser(images)
@@ -119,19 +150,21 @@ class FilteringDetector:
         return OnePass(
             self.network,
             lambda images: project(step, step(seen(images)), [projection])[0],
-            lambda images, other: pipeline.judged(seen(images), other, rest),
+            lambda images, other: pipeline.judged(seen(images), other, rest, statistics),
             "an iterated projection goes on as long as each image needs"
             if projection.iterations > 1
             else "",
         )
 
     def weights(self) -> dict[str, Tensor]:
-        """The network, the embedding's scale, the image size and the precision."""
+        """The network, the embedding's scale, the maps' statistics, the image size and the
+        precision."""
         weights = {
-            f"network.{k}": v.detach().cpu().clone() for k, v in self.network.state_dict().items()
+            **under("network", self.network.state_dict()),
+            **under("statistics", packed(self.statistics)),
+            "size": torch.tensor(self.size),
+            "bfloat16": torch.tensor(self.precision == "bfloat16"),
         }
-        weights["size"] = torch.tensor(self.size)
-        weights["bfloat16"] = torch.tensor(self.precision == "bfloat16")
         if self._standardiser is not None:
             weights["embedding.centre"] = self._standardiser.centre.cpu().clone()
             weights["embedding.scale"] = self._standardiser.scale.cpu().clone()
@@ -144,15 +177,26 @@ class FilteringDetector:
         """The detector that `weights` came from, on the CPU and in the same precision."""
         height, breadth = (int(n) for n in weights["size"])
         network = UNet(width, kernel, skips, (height, breadth))
-        network.load_state_dict(
-            {k.removeprefix("network."): v for k, v in weights.items() if k.startswith("network.")}
-        )
+        network.load_state_dict(below("network", weights))
         standardiser = None
         if "embedding.centre" in weights:
             standardiser = Standardiser(weights["embedding.centre"], weights["embedding.scale"])
         precision: Precision = "bfloat16" if bool(weights["bfloat16"]) else "float32"
         normaliser = Normaliser.from_weights(weights)
-        return cls(network, (height, breadth), precision, standardiser, normaliser)
+        found = cls(network, (height, breadth), precision, standardiser, normaliser)
+        found.statistics = unpacked(below("statistics", weights))
+        return found
+
+    def _statistics(self, projection: Projection) -> dict[str, MapStatistics]:
+        return below(str(projection), self.statistics)
+
+    def _needed(
+        self, divisions: Iterable[tuple[Projection, Scoring]]
+    ) -> dict[Projection, dict[str, MapStatistics]]:
+        """The statistics of each projection by discrepancy; measured where a setting asks."""
+        divisions = list(divisions)
+        self.measure(p for p, rest in divisions if rest.get("map_normalisation", "none") != "none")
+        return {p: self._statistics(p) for p, _ in divisions}
 
     def _seen(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """As `_forward`, for images that are not normalised yet."""

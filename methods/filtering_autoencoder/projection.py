@@ -65,6 +65,9 @@ class Projection:
     tolerance: float = 1e-3
     stops: bool = True
 
+    def __str__(self) -> str:
+        return f"{self.iterations}/{self.tolerance!r}"
+
 
 def divided(scoring: Scoring) -> tuple[Projection, dict[str, Value]]:
     """How to project, and the rest of a scoring setting. Raises ValueError for a value out of

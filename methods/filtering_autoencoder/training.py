@@ -19,11 +19,13 @@ from methods.filtering_autoencoder.detector import FilteringDetector
 from methods.filtering_autoencoder.diagnostics import diagnose, image_count
 from methods.filtering_autoencoder.jacobian import identity_distance
 from methods.filtering_autoencoder.normalisation import Normaliser, normalised
+from methods.filtering_autoencoder.projection import Projection
 from methods.hypergradient.corruption import CorruptionTuning, TuningBatch
 from methods.hypergradient.variant import tunes
 from methods.networks.unet import UNet
+from methods.scoring.normalisation import MOST_NORMALS
 from methods.state import on_cpu
-from methods.training.batches import choose
+from methods.training.batches import choose, evenly
 from methods.training.embedding import blocks
 from methods.training.loss import filtering_loss
 from methods.training.schedule import CHECKS, Plateau, cosine, warm_up
@@ -59,6 +61,8 @@ class Training:
         self.values, self.context = values, context
         self.normaliser = Normaliser.measured(values["normalisation"], data.train)
         self.data = normalised(data, self.normaliser).to(context.device)
+        # The detector brings them to the usual light itself.
+        self._normals = evenly(data.held_out, MOST_NORMALS)
         self.recipe = CorruptionRecipe.from_values(values)
         # What a training is judged by does not move with a tuned recipe.
         self._first_recipe = self.recipe
@@ -142,6 +146,7 @@ class Training:
             self.data.size,
             self.context.precision,
             normaliser=self.normaliser,
+            normals=self._normals,
         )
         count = min(_SCALE_IMAGES, len(self.data.train))
         chosen = torch.linspace(0, len(self.data.train) - 1, count).long()
@@ -150,6 +155,7 @@ class Training:
                 f"the network's answers are not finite after step {self.step_number}; a smaller"
                 " learning_rate may help"
             )
+        detector.measure([Projection()])
         return detector
 
     def diagnostics(self, detector: FilteringDetector) -> dict[str, float]:

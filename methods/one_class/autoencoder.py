@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from methods.contract import Context, Progress, Scoring, TrialData, stream_seed
+from methods.contract import Context, Progress, Scoring, TrialData, stream_seed, unit
 from methods.hyperparameter import Hyperparameter, Value, complete
 from methods.one_class import hyperparameters as declare
 from methods.one_class.control import NormalOnly
@@ -21,7 +21,9 @@ from methods.one_class.training import INIT, Training, batch_at, cosine
 from methods.onepass import OnePass
 from methods.registry import register_method
 from methods.scoring import pipeline
+from methods.scoring.normalisation import MOST_NORMALS, MapStatistics, packed, unpacked
 from methods.state import below, under
+from methods.training.batches import evenly
 from methods.training.course import course
 
 _BATCH = 64
@@ -31,7 +33,7 @@ _PAPER = "Golan and El-Yaniv (2018), whose autoencoder is the baseline of ST-SSA
 # The baseline's score is the mean squared error of the whole image.
 _SCORE: Mapping[str, Value] = {"discrepancy": "mse", "smoothing_passes": 0, "pooling": "sum"}
 SCORING = tuple(
-    replace(p, default=_SCORE.get(p.name, p.default), source=_PAPER) for p in pipeline.SCORING
+    replace(p, default=_SCORE.get(p.name, p.default), source=_PAPER) for p in pipeline.TIER
 )
 
 
@@ -98,6 +100,13 @@ class AutoencoderDetector:
 
     def __init__(self, network: _Code, size: tuple[int, int]) -> None:
         self.network, self.size = network.eval().requires_grad_(False), size
+        self.statistics: dict[str, MapStatistics] = {}
+
+    @torch.inference_mode()
+    def measure(self, normals: Tensor) -> None:
+        """Measure the statistics of the maps of held-out normals uint8 `[V, 3, H, W]`."""
+        images = self._here(unit(normals))
+        self.statistics = pipeline.measured(images, self.reconstruct(images))
 
     @torch.inference_mode()
     def embed(self, images: Tensor) -> Tensor:
@@ -112,18 +121,19 @@ class AutoencoderDetector:
     @torch.inference_mode()
     def maps(self, images: Tensor, scoring: Scoring) -> Tensor:
         """`[B, H, W]`, higher is more anomalous."""
-        return pipeline.maps(self._here(images), self.reconstruct(images), _filled(scoring))
+        return self._judged(images, scoring)[1]
 
     @torch.inference_mode()
     def scores(self, images: Tensor, scoring: Scoring) -> Tensor:
         """`[B]`."""
-        return pipeline.scores(self._here(images), self.reconstruct(images), _filled(scoring))
+        return self._judged(images, scoring)[0]
 
     @torch.inference_mode()
     def grid_scores(self, images: Tensor, grid: Sequence[Scoring]) -> Tensor:
         """`[S, B]` from one pass through the network."""
+        settings = [_filled(setting) for setting in grid]
         parts = [
-            pipeline.grid_scores(self._here(p), self.reconstruct(p), [_filled(s) for s in grid])
+            pipeline.grid_scores(self._here(p), self.reconstruct(p), settings, self.statistics)
             for p in images.split(_BATCH)
         ]
         return torch.cat(parts, dim=1)
@@ -134,12 +144,20 @@ class AutoencoderDetector:
         return OnePass(
             self.network,
             self.network,
-            lambda images, other: pipeline.judged(images, other, full),
+            lambda images, other: pipeline.judged(images, other, full, self.statistics),
         )
 
     def weights(self) -> dict[str, Tensor]:
-        """Network and image size."""
-        return {**under("network", self.network.state_dict()), "size": torch.tensor(self.size)}
+        """Network, statistics of the maps and image size."""
+        return {
+            **under("network", self.network.state_dict()),
+            **under("statistics", packed(self.statistics)),
+            "size": torch.tensor(self.size),
+        }
+
+    def _judged(self, images: Tensor, scoring: Scoring) -> tuple[Tensor, Tensor]:
+        other = self.reconstruct(images)
+        return pipeline.judged(self._here(images), other, _filled(scoring), self.statistics)
 
     def _here(self, images: Tensor) -> Tensor:
         return images.to(next(self.network.parameters()).device)
@@ -196,10 +214,13 @@ class Autoencoder(NormalOnly):
         def rate(step: int) -> float:
             return float(values["learning_rate"]) * cosine(step, steps)
 
+        def snapshot() -> AutoencoderDetector:
+            detector = AutoencoderDetector(copy.deepcopy(network), data.size)
+            detector.measure(evenly(data.held_out, MOST_NORMALS))
+            return detector
+
         training = Training(context, network, optimiser, rate, loss)
-        yield from course(
-            training, steps, lambda: AutoencoderDetector(copy.deepcopy(network), data.size)
-        )
+        yield from course(training, steps, snapshot)
 
     def restore(
         self, hyperparameters: Mapping[str, Value], weights: Mapping[str, Tensor]
@@ -208,4 +229,6 @@ class Autoencoder(NormalOnly):
         height, width = (int(n) for n in weights["size"])
         network = _build(self._complete(hyperparameters), (height, width), 0)
         network.load_state_dict(below("network", weights))
-        return AutoencoderDetector(network, (height, width))
+        detector = AutoencoderDetector(network, (height, width))
+        detector.statistics = unpacked(below("statistics", weights))
+        return detector

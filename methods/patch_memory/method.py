@@ -23,7 +23,6 @@ from methods.hyperparameter import Hyperparameter, Value, complete
 from methods.patch_memory.coreset import CORESETS
 from methods.patch_memory.detector import PatchMemoryDetector, nearest_distance
 from methods.registry import register_method
-from methods.scoring import tier
 from methods.scoring.levels import MAP_SCORING
 from methods.training.batches import evenly, uncorrupted
 
@@ -120,10 +119,6 @@ class PatchMemory:
     def families(self, hyperparameters: Mapping[str, Value]) -> frozenset[str]:
         """None."""
         return frozenset()
-
-    def expand_grid(self, values: Mapping[str, Sequence[Value]]) -> list[dict[str, Value]]:
-        """The scoring settings of lists of values, those that score alike once."""
-        return tier.expand(MAP_SCORING, values)
 
     def backbone(self, hyperparameters: Mapping[str, Value]) -> FrozenBackbone:
         """The frozen network. Raises BackboneError where it cannot be had."""

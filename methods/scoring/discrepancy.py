@@ -48,7 +48,8 @@ def ssim(images: Tensor, reconstruction: Tensor) -> Tensor:
     The moments are those of the sum and the difference of the two images. With
     `A, B` the squared local means and `C, D` the local variances of sum and difference,
     `2 mx my = (A - B) / 2`, `mx^2 + my^2 = (A + B) / 2`, and likewise for the variances: four
-    windows instead of five, and no cancellation where image and reconstruction nearly agree.
+    windows instead of five. With `a = A + 2 C1`, `c = C + 2 C2` the result is
+    `(a D + B c) / ((a + B) (c + D))`: nothing cancels where image and reconstruction nearly agree.
     """
     size = min(SSIM_WINDOW, 2 * min(images.shape[-2:]) - 1)
     weights = gaussian_weights(size, SSIM_SIGMA)
@@ -58,12 +59,11 @@ def ssim(images: Tensor, reconstruction: Tensor) -> Tensor:
         for part in (total, difference, total.square(), difference.square())
     )
     a, b = mean_total.square(), mean_difference.square()
-    # Sums in place are safe for gradients too; the constants go where both fractions take them.
+    # Sums in place are safe for gradients too.
     c, d = square_total.sub_(a).add_(2 * SSIM_C2), square_difference.sub_(b)
     a.add_(2 * SSIM_C1)
-    above = (a - b) * (c - d)
-    similarity = above / (a.add_(b) * c.add_(d))
-    return ((1 - similarity.mean(1)) / 2).clamp(0, 1)
+    error = torch.addcmul(a * d, b, c) / ((a + b) * (c + d))
+    return error.mean(1).clamp(0, 1)
 
 
 def _sort3(a: Tensor, b: Tensor, c: Tensor) -> tuple[Tensor, Tensor, Tensor]:

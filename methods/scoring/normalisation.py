@@ -7,7 +7,7 @@ part makes some places louder than others. Held-out normals say how loud each po
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -19,8 +19,14 @@ from methods.scoring.smoothing import kernel_pixels, mean_filter
 KINDS = ("none", "ratio", "z")
 # Side of the mean filter that steadies the statistics of a few images, of the shorter side.
 _WINDOW = 1 / 16
-# A position is never taken as quieter than this share of the whole map's mean.
+# A position is never taken as quieter than this share of the whole map's mean,
 _FLOOR = 0.1
+# nor as steadier than this share of that: a single held-out image has no spread at all.
+_STEADIEST = 1e-3
+# Where all maps vanish, what does not stays finite, and so does its sum.
+_SMALLEST = 1e-12
+# More normals would hardly move a mean and a spread.
+MOST_NORMALS = 128
 
 NORMALISATION: tuple[Hyperparameter, ...] = (
     Hyperparameter(
@@ -56,14 +62,11 @@ class MapStatistics:
         side = max(3, kernel_pixels(_WINDOW, int(maps.shape[1]), int(maps.shape[2])))
         spread, mean = torch.var_mean(maps.float(), dim=0, correction=0)
         mean, spread = mean_filter(mean[None], side)[0], mean_filter(spread[None], side)[0].sqrt()
-        smallest = torch.finfo(torch.float32).tiny
+        loud, wide = float(mean.mean()), float(spread.mean())
         return cls(
-            mean.clamp(min=max(_FLOOR * float(mean.mean()), smallest)),
-            spread.clamp(min=max(_FLOOR * float(spread.mean()), smallest)),
+            mean.clamp(min=max(_FLOOR * loud, _SMALLEST)),
+            spread.clamp(min=max(_FLOOR * wide, _STEADIEST * loud, _SMALLEST)),
         )
-
-    def to(self, device: torch.device) -> MapStatistics:
-        return replace(self, mean=self.mean.to(device), spread=self.spread.to(device))
 
     def __call__(self, maps: Tensor, kind: str) -> Tensor:
         """Raw maps `[B, H, W]` under one of `KINDS`."""

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from methods.contract import Scoring
-from methods.hyperparameter import Hyperparameter, Value, complete
+from methods.hyperparameter import Hyperparameter, complete
 from methods.scoring import tier
 from methods.scoring.discrepancy import DISCREPANCIES, gradient_errors
 from methods.scoring.normalisation import NORMALISATION, MapStatistics
@@ -130,7 +130,7 @@ def grid_scores(
 
 
 def measured(
-    images: Tensor, reconstruction: Tensor, names: Iterable[str]
+    images: Tensor, reconstruction: Tensor, names: Iterable[str] = tuple(DISCREPANCIES)
 ) -> dict[str, MapStatistics]:
     """Statistics of the discrepancies `names` of held-out normals, `[V, 3, H, W]` pairs."""
     images, reconstruction = _checked(images, reconstruction)
@@ -140,15 +140,6 @@ def measured(
             name: MapStatistics.measured(torch.cat([part[name] for part in parts]))
             for name in parts[0]
         }
-
-
-def expand_grid(values: Mapping[str, Sequence[Value]]) -> list[dict[str, Value]]:
-    """The product of lists of scoring values, each setting complete and valid; of those that mean
-    the same, the first. Raises ValueError as `tier.expand` does."""
-    return tier.expand(TIER if set(values) & _NORMALISING else SCORING, values)
-
-
-_NORMALISING = {parameter.name for parameter in NORMALISATION}
 
 
 def _checked(images: Tensor, reconstruction: Tensor) -> tuple[Tensor, Tensor]:

@@ -33,6 +33,7 @@ _TOP5_SHARE = 0.05
 ALL_PIXELS = 1024
 SCATTERED_PIXELS = 512
 _LEAST_BACKGROUND = 1e-6
+_CPU = torch.device("cpu")
 
 
 def top_count(pixels: int, share: float = TOP_SHARE) -> int:
@@ -43,7 +44,7 @@ def top_count(pixels: int, share: float = TOP_SHARE) -> int:
 @functools.lru_cache(maxsize=64)
 # What is kept may be needed for gradients later.
 @torch.inference_mode(False)
-def scattered(height: int, width: int) -> Tensor:
+def scattered(height: int, width: int, device: torch.device = _CPU) -> Tensor:
     """Flat indices of `SCATTERED_PIXELS` pixels, even but without rows and columns: `[P]`.
 
     Roberts's additive sequence of the plastic number; a regular lattice could fall into step with
@@ -53,7 +54,7 @@ def scattered(height: int, width: int) -> Tensor:
     plastic = 1.32471795724474602596
     rows = (0.5 + steps / plastic) % 1 * height
     columns = (0.5 + steps / plastic**2) % 1 * width
-    return rows.long() * width + columns.long()
+    return (rows.long() * width + columns.long()).to(device)
 
 
 def background(maps: Tensor) -> Tensor:
@@ -63,8 +64,8 @@ def background(maps: Tensor) -> Tensor:
     """
     values = maps.flatten(1)
     if values.shape[1] > ALL_PIXELS:
-        chosen = scattered(int(maps.shape[1]), int(maps.shape[2]))
-        values = values.index_select(1, chosen.to(values.device))
+        chosen = scattered(int(maps.shape[1]), int(maps.shape[2]), values.device)
+        values = values.index_select(1, chosen)
     rank = (values.shape[1] - 1) // 2
     return order_statistic(values, rank)
 

@@ -7,7 +7,7 @@ setting or a whole grid of settings at once. Nothing here trains.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -64,29 +64,32 @@ def plan_of(setting: Scoring, raw: str, shape: tuple[int, int]) -> MapPlan:
 def _pooling(setting: Scoring) -> str:
     """A z map is in units of its spread already, and its median is about 0: a ratio to it would
     mean nothing."""
-    pooling = str(setting["pooling"])
+    pooling = str(setting.get("pooling"))
     if pooling == "topk_ratio" and setting.get("map_normalisation") == "z":
         return "topk_relative"
     return pooling
 
 
 def expand(
-    declared: Sequence[Hyperparameter], values: Mapping[str, Sequence[Value]]
+    declared: Sequence[Hyperparameter],
+    values: Mapping[str, Sequence[Value]],
+    normal_form: Callable[[Scoring], dict[str, Value]] = dict,
 ) -> list[dict[str, Value]]:
     """The Cartesian product of lists of scoring values, each setting complete and valid.
 
     A hyperparameter that is not named keeps its default. Of settings that mean the same at every
-    size, the first stays: without smoothing passes, the filter's size says nothing. Raises
-    ValueError for an unknown name, an empty list or a value out of bounds.
+    size, the first stays: without smoothing passes, the filter's size says nothing. `normal_form`
+    is what a method itself knows to mean the same. Raises ValueError for an unknown name, an empty
+    list or a value out of bounds.
     """
     for name, options in values.items():
         if len(options) == 0:
             raise ValueError(f"{name} has no value; name at least one or leave it out")
     settings: dict[Hashable, dict[str, Value]] = {}
     for chosen in itertools.product(*values.values()):
-        setting = complete(declared, dict(zip(values, chosen, strict=True)), "scoring")
+        setting = normal_form(complete(declared, dict(zip(values, chosen, strict=True)), "scoring"))
         meaning = {**setting, "pooling": _pooling(setting)}
-        if not setting["smoothing_passes"]:
+        if setting.get("smoothing_passes") == 0:
             meaning["smoothing_size"] = 0
         settings.setdefault(tuple(meaning.items()), setting)
     return list(settings.values())
@@ -146,7 +149,8 @@ def _normalised(
     if name not in statistics:
         raise ValueError(
             f"map_normalisation is {kind!r}, but this detector has no statistics of held-out "
-            f"normals for {name!r} maps; train it again, or take map_normalisation none"
+            f"normals for {name!r} maps: it was trained by an earlier version, or nothing was "
+            "scored so while it trained; train it again, or take map_normalisation none"
         )
     return statistics[name](raw, kind)
 

@@ -42,16 +42,11 @@ def weighted_window(maps: Tensor, weights: tuple[float, ...]) -> Tensor:
     """
     height, width = maps.shape[-2:]
     flat = maps.reshape(-1, height, width)
-    rows = [
-        torch.matmul(matrix.to(flat), flat[:, low:high])
-        for low, high, matrix in _blocks(height, weights)
-    ]
+    kind = (weights, flat.dtype, flat.device)
+    rows = [torch.matmul(matrix, flat[:, low:high]) for low, high, matrix in _blocks(height, *kind)]
     flat = rows[0] if len(rows) == 1 else torch.cat(rows, 1)
     flat = flat.reshape(-1, width)
-    columns = [
-        torch.mm(flat[:, low:high], matrix.to(flat).T)
-        for low, high, matrix in _blocks(width, weights)
-    ]
+    columns = [torch.mm(flat[:, low:high], matrix.T) for low, high, matrix in _blocks(width, *kind)]
     flat = columns[0] if len(columns) == 1 else torch.cat(columns, 1)
     return flat.view(maps.shape)
 
@@ -59,8 +54,13 @@ def weighted_window(maps: Tensor, weights: tuple[float, ...]) -> Tensor:
 @functools.lru_cache(maxsize=64)
 # What is kept may be needed for gradients later.
 @torch.inference_mode(False)
-def _blocks(side: int, weights: tuple[float, ...]) -> list[tuple[int, int, Tensor]]:
-    """For blocks of outputs along a side: first and last input, and the matrix between them."""
+def _blocks(
+    side: int, weights: tuple[float, ...], dtype: torch.dtype, device: torch.device
+) -> list[tuple[int, int, Tensor]]:
+    """For blocks of outputs along a side: first and last input, and the matrix between them.
+
+    Kept where and as they are used: a copy to a GPU at each call would cost more than the product.
+    """
     radius = len(weights) // 2
     if radius >= side:
         raise ValueError(_TOO_SHORT.format(len(weights), radius + 1, side))
@@ -73,7 +73,7 @@ def _blocks(side: int, weights: tuple[float, ...]) -> list[tuple[int, int, Tenso
     for start in range(0, side, _BLOCK):
         stop = min(side, start + _BLOCK)
         low, high = max(0, start - radius), min(side, stop + radius)
-        blocks.append((low, high, whole[start:stop, low:high].clone()))
+        blocks.append((low, high, whole[start:stop, low:high].to(device, dtype, copy=True)))
     return blocks
 
 

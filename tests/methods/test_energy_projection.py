@@ -14,7 +14,7 @@ from methods.contract import Context, Diverged, Progress, TrialData, unit
 from methods.energy_projection.descent import ProjectionDiverged
 from methods.energy_projection.detector import ProjectionDetector
 from methods.energy_projection.model import KINDS, EnergyModel
-from methods.energy_projection.settings import SCORING, expand_grid, normal_form, understand
+from methods.energy_projection.settings import SCORING, normal_form, understand
 from methods.energy_projection.training import Trainer
 from methods.hyperparameter import complete
 from methods.registry import get_method
@@ -95,7 +95,7 @@ def test_a_restored_detector_gives_the_same(data: TrialData, model: str) -> None
 @pytest.mark.parametrize("tiles", [1, 2])
 def test_a_grid_scores_as_its_settings_one_by_one(data: TrialData, tiles: int) -> None:
     detector, images = trained(data, tiles_per_side=tiles), unit(data.test)
-    grid = expand_grid(
+    grid = METHOD.expand_grid(
         {
             "score": [
                 "projection",
@@ -126,7 +126,7 @@ def test_one_walk_serves_a_grid(data: TrialData) -> None:
 
     detector.model.register_forward_hook(count)
     walk: dict[str, Any] = {"iterations": [2, 3, 7], "step_size": [1e-4]}
-    grid = expand_grid({**walk, "discrepancy": ["mse", "ssim"]})
+    grid = METHOD.expand_grid({**walk, "discrepancy": ["mse", "ssim"]})
     detector.grid_scores(images, grid)
     assert passes == 8  # seven steps, and a last look
 
@@ -147,7 +147,7 @@ def test_scores_against_the_pipeline(data: TrialData) -> None:
 
 
 def test_settings_that_mean_the_same_are_one() -> None:
-    grid = expand_grid(
+    grid = METHOD.expand_grid(
         {
             "score": ["projection", "reconstruction", "gradient"],
             "optimiser": ["plain", "adam"],
@@ -162,7 +162,7 @@ def test_settings_that_mean_the_same_are_one() -> None:
     assert normal_form({}) == complete(SCORING, {})
     assert understand({"optimiser": "adam"}).path != understand({}).path
     with pytest.raises(ValueError, match="unknown hyperparameter alpha"):
-        expand_grid({"alpha": [1.0]})
+        METHOD.expand_grid({"alpha": [1.0]})
 
 
 def test_projection_lowers_the_loss_and_stops_by_the_training_losses(data: TrialData) -> None:
@@ -243,7 +243,7 @@ def test_one_image_that_diverges_neither_fails_nor_changes_the_others(
 ) -> None:
     detector, images = trained(data, model="l2", tiles_per_side=tiles), unit(data.test)
     assert detector.scoring_diagnostics() == {}
-    grid = expand_grid({"iterations": [2, 12], "l1_weight": [0.0, 0.05]})
+    grid = METHOD.expand_grid({"iterations": [2, 12], "l1_weight": [0.0, 0.05]})
     expected = detector.grid_scores(images, grid)
     evaluate = detector._evaluate
     hole = images.clone()

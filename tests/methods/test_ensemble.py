@@ -110,6 +110,14 @@ def test_weights_restore_the_same_ensemble_and_all_of_it_moves() -> None:
         assert {tensor.device.type for tensor in tensors} == {"meta"}
 
 
+def test_statistics_of_maps_move_with_their_detector() -> None:
+    (last,) = conformance.fitted(get_method("filter-memory"), conformance.images((16, 16)), rungs=1)
+    detector = last.detector
+    move(detector, torch.device("meta"))
+    [found] = detector.statistics.values()  # type: ignore[attr-defined]
+    assert found.mean.device.type == found.spread.device.type == "meta"
+
+
 def test_detectors_of_any_methods_judge_together() -> None:
     data, made = conformance.images((32, 32)), []
     reference = torch.cat((data.test, data.held_out))

@@ -7,9 +7,10 @@ import torch
 
 from methods.contract import Context, TrialData, unit
 from methods.criteria.appearance import descriptions, lattice, nearest
+from methods.filter_memory.detector import SCORING
 from methods.filter_memory.method import moved
-from methods.filter_memory.settings import expand_grid
 from methods.registry import get_method
+from methods.scoring.tier import expand
 
 
 def test_a_step_moves_each_memory_to_the_mean_of_its_rows() -> None:
@@ -60,10 +61,10 @@ def test_light_that_lifts_the_whole_image_is_no_anomaly() -> None:
 
 
 def test_a_filter_that_is_not_used_makes_no_setting() -> None:
-    grid = expand_grid({"smoothing_passes": [0, 1], "smoothing_size": [0.05, 0.1]})
+    grid = expand(SCORING, {"smoothing_passes": [0, 1], "smoothing_size": [0.05, 0.1]})
     assert len(grid) == 3
     with pytest.raises(ValueError, match="unknown hyperparameter discrepancy"):
-        expand_grid({"discrepancy": ["mse"]})
+        expand(SCORING, {"discrepancy": ["mse"]})
 
 
 def test_what_does_not_fit_is_refused() -> None:

@@ -12,7 +12,7 @@ from methods.filtering_autoencoder.projection import PROJECTION
 from methods.filtering_autoencoder.training import Training
 from methods.hyperparameter import complete
 from methods.registry import get_method
-from methods.scoring.pipeline import SCORING
+from methods.scoring.pipeline import TIER
 from methods.training.embedding import Standardiser, blocks
 from methods.training.loss import filtering_loss
 from methods.training.schedule import Plateau, cosine, warm_up
@@ -170,14 +170,14 @@ def test_rotations_turn_and_flip_without_leaving_the_image():
     assert int(seen.max()) <= int(image.max()), "the border is mirrored, nothing is made up"
 
 
-def test_the_declaration_holds_all_three_parts():
+def test_the_declaration_holds_all_four_parts():
     names = [p.name for p in FAE.hyperparameters]
     assert len(names) == len(set(names))
-    assert {p.name for p in (*CORRUPTION, *SCORING)} < set(names)
+    assert {p.name for p in (*CORRUPTION, *TIER)} < set(names)
     defaults = complete(FAE.hyperparameters, {})
     assert (defaults["mask_weight"], defaults["learning_rate"]) == (0.5, 1e-4)
     scoring = {p.name for p in FAE.hyperparameters if p.tier == "scoring"}
-    assert scoring == {p.name for p in (*SCORING, *PROJECTION)}
+    assert scoring == {p.name for p in (*TIER, *PROJECTION)}
 
 
 def test_rungs_and_determinism(data):

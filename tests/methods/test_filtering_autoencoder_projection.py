@@ -10,6 +10,8 @@ from torch import Tensor
 from methods.contract import Context, TrialData, unit
 from methods.filtering_autoencoder.projection import Projection, divided, project
 from methods.registry import get_method
+from methods.scoring.discrepancy import mse
+from methods.scoring.normalisation import MapStatistics
 
 FAE = get_method("fae")
 
@@ -155,6 +157,14 @@ def test_a_detector_scores_by_iterated_projection(data: TrialData) -> None:
     torch.testing.assert_close(
         detector.maps(images, {**raw, "projections": 2}), (images - expected).square().mean(1)
     )
+    normal = {**grid[2], "map_normalisation": "z"}
+    assert not [name for name in detector.statistics if name.startswith("2/")]
+    scored = detector.scores(images, normal)
+    measured = MapStatistics.measured(
+        mse(unit(data.held_out), detector.project(unit(data.held_out), {"projections": 2}))
+    )
+    assert torch.equal(detector.statistics["2/0.001.mse"].spread, measured.spread)
+    assert torch.equal(FAE.restore(values, detector.weights()).scores(images, normal), scored)
     assert torch.equal(together[:2], detector.grid_scores(images, [
         {key: value for key, value in setting.items() if key != "projections"}
         for setting in grid[:2]

@@ -12,10 +12,13 @@ from sklearn.covariance import LedoitWolf
 
 from methods.scoring.density import fit, shrinkage
 from methods.scoring.discrepancy import DISCREPANCIES, gms, mse, msgms, ssim
-from methods.scoring.pipeline import SCORING, expand_grid, grid_scores, maps, scores
+from methods.scoring.normalisation import MapStatistics, border_pixels
+from methods.scoring.pipeline import SCORING, TIER, grid_scores, maps, measured, scores
 from methods.scoring.pooling import background, pool, scattered, top_count
 from methods.scoring.selection import largest, order_statistic
 from methods.scoring.smoothing import kernel_pixels, mean_filter, smooth
+from methods.scoring.tier import MapPlan, expand, judged
+from methods.scoring.windows import weighted_window
 
 
 def pair(count: int = 3, height: int = 16, width: int = 20, seed: int = 0, noise: float = 0.1):
@@ -48,6 +51,14 @@ def test_ssim_is_its_definition(row, column):
     x, y = pair(1, 16, 80)  # wider than one block of columns
     expected = [ssim_directly(x[0, c].numpy(), y[0, c].numpy(), row, column) for c in range(3)]
     assert ssim(x, y)[0, row, column].item() == pytest.approx((1 - np.mean(expected)) / 2, abs=1e-9)
+
+
+def test_ssim_of_a_near_copy_keeps_its_digits():
+    x, shift = pair(1, 16, 20)[0], torch.randn(1, 3, 16, 20, dtype=torch.float64)
+    y = x + 1e-5 * shift
+    exact = ssim(x, y)
+    assert float(exact.max()) < 1e-7  # below the spacing of float32 numbers at 1
+    torch.testing.assert_close(ssim(x.float(), y.float()).double(), exact, rtol=0.05, atol=1e-12)
 
 
 def test_ssim_of_two_constants_by_hand():
@@ -272,23 +283,24 @@ def test_unknown_pooling_is_refused():
 
 
 def full_grid():
-    return expand_grid(
+    return expand(
+        SCORING,
         {
             "discrepancy": ["mse", "ssim", "gms", "msgms"],
             "smoothing_passes": [0, 1, 3],
             "smoothing_size": [0.05, 0.1, 0.2],
             "pooling": ["sum", "max", "topk", "topk_relative", "topk_ratio"],
-        }
+        },
     )
 
 
 def test_grid_leaves_out_what_means_the_same():
     grid = full_grid()
     assert len(grid) == 4 * (1 + 2 * 3) * 5
-    assert len(expand_grid({})) == 1
+    assert len(expand(SCORING, {})) == 1
     default = {p.name: p.default for p in SCORING}
     assert (
-        expand_grid({})[0]
+        expand(SCORING, {})[0]
         == default
         == {
             "discrepancy": "ssim",
@@ -305,7 +317,7 @@ def test_grid_leaves_out_what_means_the_same():
 )
 def test_bad_grids_are_refused(values):
     with pytest.raises(ValueError, match=r"smoothing|pooling"):
-        expand_grid(values)
+        expand(SCORING, values)
 
 
 def test_grid_equals_one_setting_at_a_time():
@@ -316,6 +328,84 @@ def test_grid_equals_one_setting_at_a_time():
     one_by_one = torch.stack([scores(x, y, setting) for setting in grid])
     assert together.shape == (len(grid), 5)
     assert torch.allclose(together, one_by_one, rtol=1e-5, atol=1e-6)
+
+
+def normalised_grid():
+    return expand(
+        TIER,
+        {
+            "discrepancy": ["mse", "ssim", "msgms"],
+            "smoothing_passes": [0, 2],
+            "pooling": ["sum", "topk", "top5", "topk_relative", "topk_ratio"],
+            "map_normalisation": ["none", "ratio", "z"],
+            "border": [0.0, 0.1],
+        },
+    )
+
+
+def test_a_normalised_grid_equals_one_setting_at_a_time(monkeypatch):
+    x, y = (part.float() for part in pair(5, 24, 20))
+    statistics = measured(*pair(9, 24, 20, seed=1))
+    grid = normalised_grid()
+    # Of z maps, the ratio to the median is the distance from it: one setting less.
+    assert len(grid) == 3 * 2 * (5 + 5 + 4) * 2
+    together = grid_scores(x, y, grid, statistics)
+    one_by_one = torch.stack([scores(x, y, setting, statistics) for setting in grid])
+    torch.testing.assert_close(together, one_by_one, rtol=1e-4, atol=1e-5)
+    monkeypatch.setattr("methods.scoring.pipeline._PART_PIXELS", 2 * 24 * 20)
+    torch.testing.assert_close(grid_scores(x, y, grid, statistics), together, rtol=1e-4, atol=1e-5)
+
+
+def test_normalisation_by_hand():
+    # Held-out maps of 0 and 2 everywhere but 10 and 14 in a quarter that the 3 x 3 mean leaves
+    # whole in its middle: mean 1 and spread 1, and there mean 12 and spread 2.
+    maps = torch.tensor([0.0, 2.0])[:, None, None].repeat(1, 16, 16)
+    maps[:, 8:, 8:] = torch.tensor([10.0, 14.0])[:, None, None]
+    found = MapStatistics.measured(maps)
+    assert found.mean[2, 2] == found.spread[2, 2] == 1
+    assert found.mean[12, 12] == 12 and found.spread[12, 12] == 2
+    probe = torch.full((1, 16, 16), 6.0)
+    assert torch.equal(found(probe, "none"), probe)
+    assert found(probe, "ratio")[0, 2, 2] == 6 and found(probe, "ratio")[0, 12, 12] == 0.5
+    assert found(probe, "z")[0, 2, 2] == 5 and found(probe, "z")[0, 12, 12] == -3
+    # A tenth of the maps' mean level and spread is the least that a place is divided by.
+    quiet = torch.zeros(2, 16, 16)
+    quiet[1, :8] = 8.0
+    found = MapStatistics.measured(quiet)
+    assert found.mean[12, 12].item() == pytest.approx(0.1 * 2.0, rel=0.1)
+    assert found.spread[12, 12].item() == pytest.approx(0.1 * 2.0, rel=0.1)
+
+
+@pytest.mark.parametrize("maps", [torch.zeros(3, 8, 8), torch.full((1, 8, 8), 0.5)])
+def test_normals_without_spread_give_finite_maps(maps):
+    found = MapStatistics.measured(maps)
+    for kind in ("ratio", "z"):
+        assert found(torch.ones(2, 8, 8), kind).sum().isfinite()
+        assert bool(found(maps, kind).le(1.001).all())
+
+
+@pytest.mark.parametrize(
+    ("share", "shape", "expected"),
+    [(0.0, (9, 9), (0, 0)), (0.0625, (64, 64), (4, 4)), (0.25, (8, 12), (2, 3)),
+     (0.25, (2, 3), (0, 1)), (0.25, (1, 1), (0, 0))],
+)  # fmt: skip
+def test_a_border_is_left_out_of_the_score(share, shape, expected):
+    assert border_pixels(share, *shape) == expected
+    rows, columns = expected
+    raw = torch.rand(2, *shape, generator=torch.Generator().manual_seed(0))
+    plan = MapPlan("mse", "none", 0, 1, expected, "sum")
+    found, shown = judged(raw, plan, {})
+    within = raw[:, rows : shape[0] - rows, columns : shape[1] - columns]
+    torch.testing.assert_close(found, within.sum((1, 2)))
+    assert shown.shape == raw.shape
+    assert torch.equal(shown[:, 0, 0], within[:, 0, 0])
+    assert torch.equal(shown[:, rows : shape[0] - rows, columns : shape[1] - columns], within)
+
+
+def test_a_normalisation_without_statistics_is_refused():
+    x, y = pair(2)
+    with pytest.raises(ValueError, match=r"map_normalisation is 'z', but .* for 'ssim' maps"):
+        scores(x, y, {"map_normalisation": "z"})
 
 
 def test_grid_does_not_depend_on_how_images_are_parted(monkeypatch):
@@ -404,6 +494,20 @@ def test_density_of_identical_embeddings_is_finite():
 def test_density_refuses_what_it_cannot_fit(bad):
     with pytest.raises(ValueError, match="embeddings"):
         fit(bad)
+
+
+def test_windows_are_kept_by_number_format_and_device():
+    weights = (0.25, 0.5, 0.25)
+    single = torch.rand(2, 9, 9)
+    weighted_window(single, weights)
+    double = weighted_window(single.double(), weights)
+    assert double.dtype == torch.float64
+    expected = ndimage.correlate1d(
+        ndimage.correlate1d(single.double().numpy(), weights, 1, mode="mirror"),
+        weights, 2, mode="mirror",
+    )  # fmt: skip
+    assert np.allclose(double.numpy(), expected, atol=1e-15)
+    assert weighted_window(single, weights).dtype == torch.float32
 
 
 def test_what_is_kept_from_inference_serves_gradients_later() -> None:

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from methods.filtering_autoencoder.detector import FilteringDetector
+from methods.filtering_autoencoder.projection import Projection
 from methods.networks.unet import UNet
 from tests.registry import toys
 from tests.registry.conftest import SIZE, write_toy
@@ -37,6 +38,7 @@ def test_a_graph_of_any_batch_says_what_the_package_says(toy):
     [
         {"discrepancy": "msgms", "smoothing_passes": 2, "pooling": "topk_relative"},
         {"discrepancy": "ssim", "pooling": "sum"},
+        {"discrepancy": "ssim", "pooling": "topk", "map_normalisation": "z", "border": 0.0625},
     ],
 )
 def test_an_autoencoder_with_its_whole_scoring(tmp_path, scoring):
@@ -45,12 +47,15 @@ def test_an_autoencoder_with_its_whole_scoring(tmp_path, scoring):
     network = UNet(4, 3, True, size)
     for parameter in network.parameters():
         parameter.data += 0.05 * torch.randn_like(parameter)
+    normals = torch.from_numpy(pictures(6, size, seed=9).transpose(0, 3, 1, 2).copy())
+    detector = FilteringDetector(network, size, normals=normals)
+    detector.measure([Projection()])
     save_package(
         tmp_path,
         method="fae",
         hyperparameters={"width": 4, "kernel": 3, "skips": True},
         scoring=scoring,
-        weights=FilteringDetector(network, size).weights(),
+        weights=detector.weights(),
         size=size,
         threshold=0.05,
         false_positive_rate=0.05,

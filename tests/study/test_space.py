@@ -11,6 +11,7 @@ from methods.contract import Context, TrialData
 from methods.hyperparameter import Value, by_name
 from methods.registry import get_method, method_names
 from search_spaces.loader import (
+    EDITION,
     Choice,
     Distribution,
     SearchSpaceError,
@@ -46,6 +47,30 @@ def test_the_grid_of_the_filtering_autoencoder_has_fifty_settings() -> None:
     space = build_space(get_method("fae"), load_search_space("fae"), "cpu", {})
     assert len(space.grid) >= 50
     assert len({tuple(sorted(s.items())) for s in space.grid}) == len(space.grid)
+
+
+@pytest.mark.parametrize(
+    ("name", "earlier", "present"),
+    [("fae", 75, 252), ("pae", 75, 252), ("fae-cutdiff", 75, 252), ("fae-tuned", 75, 252),
+     ("filter-memory", 25, 140), ("energy-projection", 36, 216)],
+)  # fmt: skip
+def test_an_earlier_study_keeps_its_grid(name: str, earlier: int, present: int) -> None:
+    space = load_search_space(name)
+    method = get_method(space.method)
+    old, new = (build_space(method, space.as_begun(edition), "cpu", {}) for edition in (1, EDITION))
+    assert (len(old.grid), len(new.grid)) == (earlier, present)
+    assert {(s["map_normalisation"], s["border"]) for s in old.grid} == {("none", 0.0)}
+    # What a trial kept is told apart by its place: passes vary slower than sizes and poolings.
+    if name == "fae":
+        sizes = [s["smoothing_size"] for s in old.grid if s["smoothing_passes"] == 2]
+        assert sizes == ([0.04296875] * 5 + [0.12] * 5) * 3
+        pinned = build_space(
+            method, parse("{method: fae, scoring: {projections: [1, 3], pooling: [sum, max]}}", ""),
+            "cpu", {"mask_weight": 0.5},
+        )  # fmt: skip
+        assert [(s["projections"], s["pooling"]) for s in pinned.grid] == [
+            (1, "sum"), (1, "max"), (3, "sum"), (3, "max")
+        ]  # fmt: skip
 
 
 def test_pins_leave_the_search_and_are_validated() -> None:

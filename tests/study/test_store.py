@@ -110,11 +110,13 @@ def test_what_an_earlier_version_asked_for_is_read_as_it_was(tmp_path: Path) -> 
     config.write(tmp_path / "new.json")
     assert StudyConfig.read(tmp_path / "new.json") == config
     content = json.loads((tmp_path / "new.json").read_text())
-    del content["recipe"]
+    del content["recipe"], content["edition"]
     (tmp_path / "old.json").write_text(json.dumps(content))
-    assert StudyConfig.read(tmp_path / "old.json").recipe == 2
+    old = StudyConfig.read(tmp_path / "old.json")
+    assert (old.recipe, old.edition) == (2, 1)
     home = Home.at(tmp_path / "home")
     home.study("s").path.mkdir(parents=True)
     (tmp_path / "old.json").rename(home.study("s").config)
-    assert as_begun(config, home).recipe == 2
+    begun = as_begun(config, home)
+    assert (begun.recipe, begun.edition) == (2, 1)
     assert as_begun(config.changed(name="other"), home) == config.changed(name="other")

@@ -12,6 +12,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from methods.hyperparameter import Value
+from search_spaces.loader import EDITION
 from tuner.addresses import with_login, without_credentials
 from tuner.data import RECIPE
 from tuner.study.home import Home
@@ -73,6 +74,7 @@ class StudyConfig(BaseModel):
     address: str | None = None
     # Nothing that is asked for: what studies of this version begin with, and go on with.
     recipe: int = RECIPE
+    edition: int = EDITION
 
     @field_validator("name")
     @classmethod
@@ -144,7 +146,7 @@ class StudyConfig(BaseModel):
     @classmethod
     def known(cls, content: dict[str, Any]) -> StudyConfig:
         """What was written down before, by this version or an earlier one."""
-        return cls.model_validate({"recipe": 2, **content})
+        return cls.model_validate({"recipe": 2, "edition": 1, **content})
 
 
 class StudyDamaged(ValueError):

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 from methods.contract import GridMethod, Method, Scoring, TuningMethod
 from methods.hyperparameter import Condition, Hyperparameter, Value, by_name, complete, holds
-from methods.scoring.pipeline import SCORING, expand_grid
+from methods.scoring import tier
 from search_spaces.loader import Choice, Distribution, SearchSpace
 
 
@@ -268,24 +268,15 @@ def _grid(
     unknown = sorted(set(listed) - set(scoring))
     if unknown:
         raise ValueError(f"{', '.join(unknown)} is not a scoring hyperparameter")
-    # Settings that mean the same are judged once, where it is known what they mean.
-    expand: Callable[[Mapping[str, Sequence[Value]]], list[dict[str, Value]]] = _product
+    # Settings that mean the same are judged once.
+    expand: Callable[[Mapping[str, Sequence[Value]]], list[dict[str, Value]]]
     if isinstance(method, GridMethod):
         expand = method.expand_grid
+    else:
+        expand = partial(tier.expand, method.hyperparameters)
     grid: list[Scoring] = list(expand(values))
     default = {name: [pinned.get(name, p.default)] for name, p in scoring.items()}
     [wanted] = expand(default)
     if wanted not in grid:
         grid.append(wanted)
     return grid, grid.index(wanted)
-
-
-def _product(values: Mapping[str, Sequence[Value]]) -> list[dict[str, Value]]:
-    """Every combination; those of the scoring pipeline that mean the same are there once."""
-    pipeline = {parameter.name for parameter in SCORING}
-    settings: list[dict[str, Value]] = [{}]
-    if pipeline <= set(values):
-        settings = expand_grid({name: values[name] for name in values if name in pipeline})
-        values = {name: listed for name, listed in values.items() if name not in pipeline}
-    others = [dict(zip(values, v, strict=True)) for v in itertools.product(*values.values())]
-    return [{**setting, **other} for other in others for setting in settings]

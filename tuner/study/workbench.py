@@ -244,7 +244,7 @@ def _objectives(config: StudyConfig) -> tuple[Criterion, ...]:
 
 def _space(config: StudyConfig, name: str, machine: Machine) -> MethodSpace:
     method = get_method(name)
-    space = load_search_space(config.space or name)
+    space = load_search_space(config.space or name).as_begun(config.edition)
     if space.method != name:
         raise ValueError(
             f"the search space {config.space} is for {space.method}, but the method is {name}"
