@@ -60,8 +60,10 @@ MAIN: Mapping[str, tuple[str, dict[str, Value]]] = {
     "feature-fae, random weights": ("feature-fae", {"backbone": "random"}),
     "patch-memory, random weights": ("patch-memory", {"backbone": "random"}),
 }
+# What `single` starts from: the defaults but for the depth, which it chose.
+BASE: Mapping[str, Value] = {"depth": 1}
 SINGLE: Mapping[str, dict[str, Value]] = {
-    "defaults": {},
+    "base": {},
     "noise_sigma 0": {"noise_sigma": 0.0},
     "noise_sigma 1": {"noise_sigma": 1.0},
     "noise_target clean": {"noise_target": "clean"},
@@ -142,7 +144,8 @@ def measure(cell: Cell) -> Record:
     }
     aurocs = [image_auroc(task.anomalous, s.double().numpy()) for s in evidence.test_scores]
     return {
-        "aurocs": [round(value, 4) for value in aurocs],
+        # One text a cell keeps the file readable.
+        "aurocs": " ".join(f"{value:.4f}" for value in aurocs),
         "chosen": chosen[SCORING_CRITERION],
         "by": chosen,
         "fixed": space.default_setting,
@@ -217,7 +220,7 @@ def wanted(part: str, sources: Sequence[tuple[str, str]]) -> Iterator[tuple[str,
             if part == "single":
                 if name not in DESIGN:
                     continue
-                arms = {k: ("feature-fae", v) for k, v in SINGLE.items()}
+                arms = {k: ("feature-fae", {**BASE, **v}) for k, v in SINGLE.items()}
             elif part == "pixels":
                 arms = {"fae": ("fae", {})}
             else:
@@ -244,9 +247,14 @@ def summary(cells: Mapping[str, Record]) -> Record:
 def _figures(tasks: Mapping[str, Sequence[Record]]) -> Record:
     by_task = {
         name: {
-            "fixed": _mean([r["aurocs"][r["fixed"]] for r in records]),
-            "chosen": _mean([r["aurocs"][r["chosen"]] for r in records]),
-            "best": _mean([max(r["aurocs"]) for r in records]),
+            "fixed": _mean([_at(r, r["fixed"]) for r in records]),
+            "chosen": _mean([_at(r, r["chosen"]) for r in records]),
+            **{
+                f"by {name}": _mean([_at(r, r["by"][name]) for r in records])
+                for name in CRITERIA
+                if all("by" in r for r in records)
+            },
+            "best": _mean([max(map(float, r["aurocs"].split())) for r in records]),
             "aupro": _mean([r["aupro"] for r in records]),
             "train_seconds": _mean([r["train_seconds"] for r in records]),
             "backbone_seconds": _mean([r["backbone_seconds"] for r in records]),
@@ -259,7 +267,7 @@ def _figures(tasks: Mapping[str, Sequence[Record]]) -> Record:
         "design": [name for name in by_task if name in DESIGN],
         "others": [name for name in by_task if name not in DESIGN],
     }
-    keys = ("fixed", "chosen", "best", "aupro", "train_seconds", "backbone_seconds")
+    keys = [key for key in next(iter(by_task.values())) if key != "seeds"]
     return {
         "mean": {
             group: {key: _mean([by_task[name][key] for name in names]) for key in keys}
@@ -268,6 +276,10 @@ def _figures(tasks: Mapping[str, Sequence[Record]]) -> Record:
         },
         "tasks": by_task,
     }
+
+
+def _at(record: Record, setting: int) -> float:
+    return float(record["aurocs"].split()[setting])
 
 
 def _mean(values: Sequence[float]) -> float:

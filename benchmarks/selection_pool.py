@@ -182,7 +182,8 @@ def _write_shared(folder: Path, evidence: Evidence, anomalous: np.ndarray, defau
     if (folder / "truth.npz").is_file():
         return
     fields = [f.name for f in dataclasses.fields(Evidence) if f.name not in _OF_TRIALS]
-    arrays = {n: np.asarray(getattr(evidence, n)) for n in fields}
+    values = {name: getattr(evidence, name) for name in fields}
+    arrays = {name: np.asarray(value) for name, value in values.items() if value is not None}
     arrays |= {"default_setting": np.asarray(default), "criteria": np.array(criterion_names())}
     _write(folder / "study.npz", arrays)
     _write(folder / "truth.npz", {"anomalous": anomalous})

@@ -103,7 +103,7 @@ TRAINING: tuple[Hyperparameter, ...] = (
     ),
     Hyperparameter(
         "depth",
-        1,
+        0,
         "how often the grid is halved on the way to the code",
         low=0,
         high=4,

@@ -25,7 +25,7 @@ def test_every_method_and_space_is_listed_once() -> None:
     assert [row["method"] for row in listed("methods")] == list(method_names())
     spaces = listed("spaces")
     assert [row["space"] for row in spaces] == list(space_names())
-    assert next(r for r in spaces if r["space"] == "fae")["scoring settings"] == 75
+    assert next(r for r in spaces if r["space"] == "fae")["scoring settings"] == 252
 
 
 def test_criteria_of_trials_and_of_studies_are_listed_once() -> None:
