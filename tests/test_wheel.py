@@ -66,6 +66,28 @@ def test_whatever_is_imported_is_declared() -> None:
             assert found & declared, (path.name, top, found)
 
 
+# Declared, and used without an import of ours.
+USED_OTHERWISE = {
+    "psycopg2-binary": "SQLAlchemy's driver for a ledger or an MLflow store on PostgreSQL",
+    "onnxscript": "torch.onnx.export writes graphs by it",
+    "botocore": "held at the version of boto3, whose errors and settings it brings",
+    "urllib3": "held at a version that requests, botocore and kubernetes share",
+}
+
+
+def test_whatever_is_declared_is_imported() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    lines = [*project["dependencies"], *project["optional-dependencies"]["cluster"]]
+    declared = {_plain(re.split(r"[\[=<>~! ]", line)[0]) for line in lines}
+    sources = packages_distributions()
+    paths = [p for name in OURS for p in (ROOT / name).rglob("*.py")]
+    imported = {
+        _plain(name) for path in paths for top in _tops(path) for name in sources.get(top, ())
+    }
+    assert declared - imported - set(USED_OTHERWISE) == set()
+    assert set(USED_OTHERWISE) <= declared - imported, "these are imported: no reason is needed"
+
+
 def _tops(path: Path) -> set[str]:
     """The packages that a file imports, inside functions, too."""
     found = set()

@@ -7,7 +7,6 @@ from collections.abc import Mapping
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from methods.augmentation.contract import Augmentation, Draw, Size
 from methods.augmentation.registry import register_augmentation
@@ -19,19 +18,11 @@ def _draw_nothing(batch: int, size: Size, generator: torch.Generator) -> dict[st
 
 
 def _rotate(images: Tensor, parameters: Mapping[str, Tensor], draw: Draw) -> Tensor:
-    height, width = draw.size
-    cosine, sine = torch.cos(parameters["angle"]), torch.sin(parameters["angle"])
-    zero = torch.zeros_like(cosine)
-    # Coordinates run from -1 to 1 on both sides, so that a side's share of a turn needs the aspect.
-    matrix = torch.stack(
-        [cosine, -sine * (height / width), zero, sine * (width / height), cosine, zero]
-    ).view(1, 2, 3)
-    grid = functional.affine_grid(
-        matrix.expand(len(images), 2, 3), list(images.shape), align_corners=False
-    )
-    return functional.grid_sample(
-        images, grid, mode="bilinear", padding_mode="zeros", align_corners=False
-    )
+    # kornia takes seconds to import, and most trials turn nothing.
+    from kornia.geometry.transform import rotate
+
+    turned: Tensor = rotate(images, torch.rad2deg(parameters["angle"]).view(1))
+    return turned
 
 
 ROTATION = register_augmentation(

@@ -23,6 +23,7 @@ def augment(images: Tensor, choice: Augmentation, generator: torch.Generator) ->
     check_augmentation(choice, (int(images.shape[2]), int(images.shape[3])))
     coin = torch.rand(3, len(images), generator=generator, device=generator.device) < 0.5
     across, down, diagonal = coin.view(3, -1, 1, 1, 1)
+    # kornia's flips are these calls, at a second or more of import.
     images = torch.where(across, images.flip(-1), images)
     if choice in ("flips", "dihedral", "rotations"):
         images = torch.where(down, images.flip(-2), images)

