@@ -72,8 +72,6 @@ USED_OTHERWISE = {
     "onnx": "torch.onnx.export writes graphs by it",
     "psycopg2-binary": "SQLAlchemy's driver for a ledger or an MLflow store on PostgreSQL",
     "onnxscript": "torch.onnx.export writes graphs by it",
-    "botocore": "held at the version of boto3, whose errors and settings it brings",
-    "urllib3": "held at a version that requests, botocore and kubernetes share",
 }
 
 
