@@ -18,7 +18,7 @@ from tests.conftest import TINY
 ROOT = Path(__file__).parent.parent
 OURS = {"tuner", "methods", "search_spaces", "cluster"}
 # Asked for by name when it is missing, and needed for one option only.
-OFFERED = {"optuna_dashboard"}
+OFFERED = {"optuna_dashboard", "timm"}
 
 
 def test_the_wheel_runs_the_main_job_outside_the_repository(tmp_path: Path) -> None:
