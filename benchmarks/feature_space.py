@@ -49,6 +49,14 @@ SETTINGS = {"version": 2}
 DESIGN = ("demo tile", "demo grid", "demo carpet", "tile break", "tile uneven")
 SEEDS = (0, 1, 2)
 _EMBEDDED = 16
+WIDE: Mapping[str, tuple[Value, ...]] = {
+    "level": ("all", "8", "16"),
+    "discrepancy": ("mse", "cosine"),
+    "map_normalisation": ("none", "ratio", "z"),
+    "border": (0.0, 0.0625),
+    "smoothing_passes": (0, 1, 2),
+    "pooling": ("topk", "top5", "topk_relative"),
+}
 # Beside the default one.
 CRITERIA = ("reference_agreement", "referenced_synthetic_validation", "synthetic_validation")
 
@@ -184,7 +192,13 @@ class BackboneWatch:
 
 @lru_cache(maxsize=8)
 def space_of(method: str, **pins: Value) -> MethodSpace:
-    return build_space(get_method(method), load_search_space(method), "cpu", pins)
+    """A method's space with every scoring setting that was tried, not only those that stayed."""
+    space = load_search_space(method)
+    if isinstance(get_method(method), FeatureMethod):
+        lists = {**WIDE, "pooling": (*(("max",) * (method == CONTROL)), *WIDE["pooling"])}
+        declared = {p.name for p in get_method(method).hyperparameters}
+        space = replace(space, scoring={n: v for n, v in lists.items() if n in declared})
+    return build_space(get_method(method), space, "cpu", pins)
 
 
 _TABLES: dict[tuple[object, ...], FeatureTable] = {}

@@ -25,11 +25,15 @@ def _request(
     ] = "feature-fae",
     space: Annotated[str | None, typer.Option(help="Search space: a name or a YAML file.")] = None,
     criterion: Annotated[
-        str, typer.Option(help="Label-free criterion that selects; see: tuner list criteria.")
-    ] = "referenced_synthetic_validation",
+        str,
+        typer.Option(
+            help="Label-free criterion that selects; see: tuner list criteria. auto takes the one "
+            "that measured best for the methods."
+        ),
+    ] = "auto",
     rung_criterion: Annotated[
         str, typer.Option(help="What leads at rungs where --criterion is of a whole study.")
-    ] = "referenced_synthetic_validation",
+    ] = "auto",
     objective: Annotated[
         str, typer.Option(help="single, or pareto for two criteria without early stopping.")
     ] = "single",

@@ -6,16 +6,23 @@ import contextlib
 import json
 import os
 import re
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from methods.hyperparameter import Value
 from search_spaces.loader import EDITION
 from tuner.addresses import with_login, without_credentials
 from tuner.data import RECIPE
 from tuner.study.home import Home
+
+# What a trained detector on features has to beat: the method that trains nothing.
+CONTROL = "patch-memory"
+
+AUTO = "auto"
+"""The criterion that measured best for the methods of a study."""
 
 # Streams of a study's seed.
 SPLIT_STREAM = 0x5B
@@ -41,8 +48,8 @@ class StudyConfig(BaseModel):
     methods: tuple[str, ...] = ("feature-fae",)
     space: str | None = None
     budget: str = "50"
-    criterion: str = "referenced_synthetic_validation"
-    rung_criterion: str = "referenced_synthetic_validation"
+    criterion: str = AUTO
+    rung_criterion: str = AUTO
     objective: Literal["single", "pareto"] = "single"
     second_criterion: str = "validation_loss"
     seed: int = Field(default=0, ge=0, le=2**31 - 1)
@@ -85,6 +92,14 @@ class StudyConfig(BaseModel):
                 "Z), digits, dots, dashes and underscores; give another one by --name"
             )
         return name
+
+    @model_validator(mode="after")
+    def _measured_best(self) -> Self:
+        """Write down which criterion `auto` is: a study goes on by the one that it began with."""
+        for name in ("criterion", "rung_criterion"):
+            if getattr(self, name) == AUTO:
+                object.__setattr__(self, name, usual_criterion(self.methods))
+        return self
 
     @field_validator("storage_path", "data")
     @classmethod
@@ -147,6 +162,23 @@ class StudyConfig(BaseModel):
     def known(cls, content: dict[str, Any]) -> StudyConfig:
         """What was written down before, by this version or an earlier one."""
         return cls.model_validate({"recipe": 2, "edition": 1, **content})
+
+
+def usual_criterion(methods: Sequence[str]) -> str:
+    """The default criterion of methods (`benchmarks/feature_space.py`, `benchmarks/selection.py`).
+
+    Where a memory of pretrained features stands beside the trials, agreement with it; a memory that
+    competes itself would agree with nobody as much as with itself.
+    """
+    # Torch comes with them, and most commands that read a configuration need none.
+    from methods.contract import FeatureMethod
+    from methods.registry import get_method, method_names
+
+    known = [get_method(name) for name in methods if name in method_names()]
+    on_features = any(isinstance(method, FeatureMethod) for method in known)
+    if on_features and CONTROL not in methods:
+        return "reference_agreement"
+    return "referenced_synthetic_validation"
 
 
 class StudyDamaged(ValueError):

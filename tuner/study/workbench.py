@@ -30,7 +30,7 @@ from methods.registry import get_method
 from search_spaces.loader import load_search_space
 from tuner.data import Prepared, Split, load_textures, prepare, split
 from tuner.study.arrays import StudyArrays, pack_synthetic
-from tuner.study.config import SPLIT_STREAM, SYNTHETIC_STREAM, StudyConfig
+from tuner.study.config import CONTROL, SPLIT_STREAM, SYNTHETIC_STREAM, StudyConfig
 from tuner.study.files import TrialFiles
 from tuner.study.home import Home, StudyFolder
 from tuner.study.ledger import Entry, WarmPoint
@@ -43,8 +43,6 @@ from tuner.study.warm_start import find_warm_points
 DEFAULT_SIZES = {"cpu": 64, "gpu": 256}
 # Methods on features of a frozen network take larger images: it sees little in small ones.
 FEATURE_SIZES = {"cpu": 128, "gpu": 256}
-# What a trained detector on features has to beat.
-CONTROL = "patch-memory"
 
 
 @dataclass(frozen=True)
