@@ -128,7 +128,7 @@ def test_two_studies_at_once_share_one_store(home: Path) -> None:
         (["--budget", "soon"], "budget is 'soon'"),
         (["--criterion", "wish"], "must be one of"),
         (["--method", "magic"], "must be one of"),
-        (["--size", "30"], "30"),
+        (["--method", "fae", "--size", "30"], "30"),
         (["--data", "/nowhere/at/all"], "/nowhere/at/all"),
         (["--gpus-per-worker", "1"], "no GPU"),
         (["--set", "steps"], "must be like"),
