@@ -18,7 +18,8 @@ from tuner.study.warm_start import keep_warm_points
 def test_warm_points_first_and_all_criteria_select(home: Path, tmp_path: Path) -> None:
     where = Home(home)
     config = StudyConfig(
-        name="both", category="part", data=str(write_mvtec(tmp_path / "data")), budget="3", methods=("fae",),
+        name="both", category="part", data=str(write_mvtec(tmp_path / "data")), budget="3",
+        methods=("fae",),
         criterion="borda", warm_start="another", engine="local", cpus_per_worker=1, rungs=1,
         random_trials=1, precision="float32", size=(32, 32),
         pins={"steps": 4, "width": 4, "batch_size": 4},
