@@ -30,9 +30,10 @@ def commands(page: str) -> list[list[str]]:
 
 
 def in_small(arguments: list[str], page: str) -> list[str]:
-    """The same command on two tiny trials, past gates that so little training does not open."""
+    """The same command on three tiny trials, past gates that so little training does not open."""
     if arguments[0] == "launch":
-        arguments = [*arguments, "--budget", "2", "--engine", "local"]
+        # The defaults, the memory that they are compared with, and one to begin another study with.
+        arguments = [*arguments, "--budget", "3", "--engine", "local"]
         own = {name.split("=")[0] for name in arguments if "=" in name}
         arguments += TINY[:3]
         arguments += [f"--set={pin}" for pin in TINY[4::2] if pin.split("=")[0] not in own]

@@ -206,8 +206,8 @@ def set_up(
     layout = lay_out(config, machine)
     objectives = _objectives(config)
     spaces = tuple(_space(config, name, machine) for name in config.methods)
-    spaces += _controls(config, spaces, machine)
     warm = find_warm_points(config, home, spaces)
+    spaces += _controls(config, spaces, machine)
     backed_too = any(isinstance(get_method(name), FeatureMethod) for name in config.methods)
     sizes = FEATURE_SIZES if backed_too else DEFAULT_SIZES
     size = config.size or (sizes[machine.preset],) * 2
