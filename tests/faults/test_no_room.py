@@ -65,7 +65,7 @@ def test_a_full_disk_stops_a_study_and_fails_no_trial(
     ledger = f"sqlite:///{tmp_path / 'ledger.db'}"
     tracking = f"sqlite:///{tmp_path / 'mlflow.db'}"
     asked = garage.asked(
-        "--name", "full", "--budget", "3", *ONE, *SLOW, "--storage", ledger,
+        "--name", "full", "--budget", "3", "--method", "fae", *ONE, *SLOW, "--storage", ledger,
         "--tracking-uri", tracking, "--storage-path", str(depot),
     )  # fmt: skip
     driver = garage.run(run_on_a_small_disk, str(disk), asked, "full", home=home)
