@@ -36,7 +36,9 @@ class Shop:
 
     def register(self, study: str, quality: float, **changes) -> int:
         """A study whose winner compares with the mean image (quality 1) or with noise (0)."""
-        config = StudyConfig(name=study, category="part", data=str(self.data), size=SIZE)
+        config = StudyConfig(
+            name=study, category="part", data=str(self.data), size=SIZE, methods=("fae",)
+        )
         config.write(self.home.study(study).config)
         prepared = prepare(config.data, "part", SIZE, self.home.cache)
         mean = unit(torch.from_numpy(np.array(prepared.train))).mean(0)
