@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -12,9 +12,9 @@ from torch import Tensor
 from methods.backbones.contract import grid_of
 from methods.backbones.features import Extractor, joined
 from methods.backbones.table import FeatureTable
-from methods.backbones.weights import BACKBONE, load_backbone, restore_backbone
+from methods.backbones.weights import BACKBONE, FrozenBackbone, load_backbone, restore_backbone
 from methods.contract import Context, TrialData, unit
-from methods.hyperparameter import Hyperparameter, Value
+from methods.hyperparameter import Hyperparameter, Value, complete
 from methods.state import below, under
 
 # Strides whose features are used together, finest first.
@@ -94,9 +94,8 @@ class FeatureSpace:
 
     def weights(self) -> dict[str, Tensor]:
         """What `restored` needs beside the backbone's own weights, of which it holds the digest."""
-        digest = self.extractor.backbone.tensors()["digest"]
         own = {"centre": self.centre, "scale": self.scale}
-        return {**under("space", own), "backbone.digest": digest}
+        return {**under("space", own), "backbone.digest": self.extractor.backbone.fingerprint()}
 
     def frozen(self) -> dict[str, Tensor]:
         """The backbone's weights, for whoever keeps a detector where its package may be missing."""
@@ -136,3 +135,38 @@ def features_of(space: FeatureSpace, images: Tensor) -> Tensor:
     """Standardised features of images uint8 `[N, 3, H, W]`, a part at a time: `[N, C, h, w]`."""
     device = space.centre.device
     return torch.cat([space(unit(part.to(device))) for part in images.split(_BATCH)])
+
+
+class OnFeatures:
+    """What methods on a frozen network's features share; each declares `SPACE`."""
+
+    hyperparameters: ClassVar[tuple[Hyperparameter, ...]]
+
+    def backbone(self, hyperparameters: Mapping[str, Value]) -> FrozenBackbone:
+        """The frozen network. Raises BackboneError where it cannot be had."""
+        values = self._complete(hyperparameters)
+        return load_backbone(str(values["backbone"]), LEVELS[values["levels"]])
+
+    def tabulate(
+        self, hyperparameters: Mapping[str, Value], sets: Sequence[Tensor], context: Context
+    ) -> FeatureTable:
+        """Features of sets of images uint8 `[N, 3, H, W]`; equal images are computed once."""
+        return extractor_of((), self._complete(hyperparameters), context).tabulated(sets)
+
+    def _complete(self, hyperparameters: Mapping[str, Value]) -> dict[str, Any]:
+        return {**complete(self.hyperparameters, hyperparameters)}
+
+
+class OverBackbone:
+    """What detectors in a space of features share."""
+
+    space: FeatureSpace
+
+    @property
+    def backbone(self) -> FrozenBackbone:
+        """The frozen network."""
+        return self.space.extractor.backbone
+
+    def frozen(self) -> dict[str, Tensor]:
+        """The backbone's weights."""
+        return self.space.frozen()

@@ -31,11 +31,6 @@ class FeatureTable:
         """Row of each image by its key."""
         return {key.tobytes(): row for row, key in enumerate(self.keys.numpy())}
 
-    @property
-    def bytes(self) -> int:
-        """Memory that it takes."""
-        return sum(part.numel() * part.element_size() for part in self.maps)
-
     def serves(self, digest: str, strides: Sequence[int]) -> bool:
         """Whether it holds the features of a backbone at all of these strides."""
         return self.digest == digest and set(strides) <= set(self.strides)

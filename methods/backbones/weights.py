@@ -97,12 +97,13 @@ class FrozenBackbone(nn.Module):
         """Stays in inference mode: nothing of it is trained."""
         return super().train(False)
 
+    def fingerprint(self) -> Tensor:
+        """Its digest as uint8 `[32]`, to be kept beside what was trained on its features."""
+        return torch.frombuffer(bytearray.fromhex(self.digest), dtype=torch.uint8).clone()
+
     def tensors(self) -> dict[str, Tensor]:
-        """Its weights and their digest, to be kept beside what was trained on its features."""
-        return {
-            **under("network", self.network.state_dict()),
-            "digest": torch.frombuffer(bytearray.fromhex(self.digest), dtype=torch.uint8).clone(),
-        }
+        """Its weights and their digest: what `restore_backbone` takes."""
+        return {**under("network", self.network.state_dict()), "digest": self.fingerprint()}
 
 
 def load_backbone(name: str, strides: Sequence[int]) -> FrozenBackbone:

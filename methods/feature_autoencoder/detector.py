@@ -8,8 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from methods.backbones.space import FeatureSpace
-from methods.backbones.weights import FrozenBackbone
+from methods.backbones.space import FeatureSpace, OverBackbone
 from methods.contract import Precision, Scoring
 from methods.feature_autoencoder.hyperparameters import SCORING
 from methods.feature_autoencoder.network import GridAutoencoder
@@ -24,7 +23,7 @@ _TOP = 0.01
 _SMALLEST = 1e-3
 
 
-class FeatureDetector:
+class FeatureDetector(OverBackbone):
     """Scores images by what the autoencoder would change in their features.
 
     Images are float `[B, 3, H, W]` in [0, 1] of the training images' size. `statistics` and
@@ -121,15 +120,6 @@ class FeatureDetector:
         if self.standardiser is not None:
             found |= under("embedding", self.standardiser.tensors())
         return found
-
-    @property
-    def backbone(self) -> FrozenBackbone:
-        """The frozen network."""
-        return self.space.extractor.backbone
-
-    def frozen(self) -> dict[str, Tensor]:
-        """The backbone's weights."""
-        return self.space.frozen()
 
     @classmethod
     def from_weights(

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, ClassVar
+from collections.abc import Iterator, Mapping
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from methods.backbones.space import LEVELS, SPACE, check_space, extractor_of
-from methods.backbones.table import FeatureTable
-from methods.backbones.weights import FrozenBackbone, load_backbone
+from methods.backbones.space import SPACE, OnFeatures, check_space
 from methods.contract import Context, Progress, TrialData, unit
 from methods.corruption.cutdiff import adopted
 from methods.corruption.hyperparameters import CORRUPTION
@@ -20,7 +18,7 @@ from methods.feature_autoencoder.detector import FeatureDetector
 from methods.feature_autoencoder.hyperparameters import SCORING, TRAINING
 from methods.feature_autoencoder.network import smallest
 from methods.feature_autoencoder.training import Training, bank_bytes
-from methods.hyperparameter import Hyperparameter, Value, complete
+from methods.hyperparameter import Hyperparameter, Value
 from methods.registry import register_method
 from methods.training.course import course
 
@@ -28,7 +26,7 @@ _FEWEST_CELLS = 4
 
 
 @register_method("feature-fae")
-class FeatureAutoencoder:
+class FeatureAutoencoder(OnFeatures):
     """An autoencoder that takes corruption and noise out of the features of a frozen network.
 
     See the README beside this file.
@@ -109,21 +107,7 @@ class FeatureAutoencoder:
         from its `Progress.tuned`; empty where it learned another augmentation."""
         return adopted(augmentation, tuned)
 
-    def backbone(self, hyperparameters: Mapping[str, Value]) -> FrozenBackbone:
-        """The frozen network. Raises BackboneError where it cannot be had."""
-        values = self._complete(hyperparameters)
-        return load_backbone(str(values["backbone"]), LEVELS[values["levels"]])
-
-    def tabulate(
-        self, hyperparameters: Mapping[str, Value], sets: Sequence[Tensor], context: Context
-    ) -> FeatureTable:
-        """Features of sets of images uint8 `[N, 3, H, W]`; equal images are computed once."""
-        return extractor_of((), self._complete(hyperparameters), context).tabulated(sets)
-
     def trial_bytes(self, data: TrialData, hyperparameters: Mapping[str, Value]) -> int:
         """Bytes of features that a trial holds for itself."""
         values = self._complete(hyperparameters)
         return bank_bytes(data, values, self.backbone(values).channels)
-
-    def _complete(self, hyperparameters: Mapping[str, Value]) -> dict[str, Any]:
-        return {**complete(self.hyperparameters, hyperparameters)}

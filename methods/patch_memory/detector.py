@@ -8,8 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from methods.backbones.space import FeatureSpace
-from methods.backbones.weights import FrozenBackbone
+from methods.backbones.space import FeatureSpace, OverBackbone
 from methods.contract import Scoring
 from methods.onepass import OnePass
 from methods.scoring import levels, tier
@@ -24,7 +23,7 @@ _TOP = 0.01
 _SMALLEST = 1e-3
 
 
-class PatchMemoryDetector:
+class PatchMemoryDetector(OverBackbone):
     """`memory` `[K, C]` holds standardised features of normal images.
 
     Images are float `[B, 3, H, W]` in [0, 1] of the training images' size. `statistics` of the
@@ -97,15 +96,6 @@ class PatchMemoryDetector:
         if self.standardiser is not None:
             found |= under("embedding", self.standardiser.tensors())
         return found
-
-    @property
-    def backbone(self) -> FrozenBackbone:
-        """The frozen network."""
-        return self.space.extractor.backbone
-
-    def frozen(self) -> dict[str, Tensor]:
-        """The backbone's weights."""
-        return self.space.frozen()
 
     @classmethod
     def from_weights(

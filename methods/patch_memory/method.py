@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, ClassVar
+from collections.abc import Iterator, Mapping
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from methods.backbones.space import (
-    LEVELS,
     SPACE,
     FeatureSpace,
+    OnFeatures,
     check_space,
-    extractor_of,
     features_of,
 )
-from methods.backbones.table import FeatureTable
-from methods.backbones.weights import FrozenBackbone, load_backbone
 from methods.contract import Context, Progress, TrialData
-from methods.hyperparameter import Hyperparameter, Value, complete
+from methods.hyperparameter import Hyperparameter, Value
 from methods.patch_memory.coreset import CORESETS
 from methods.patch_memory.detector import PatchMemoryDetector, nearest_distance
 from methods.registry import register_method
@@ -32,7 +29,7 @@ _LOSS_ROWS = 4096
 
 
 @register_method("patch-memory")
-class PatchMemory:
+class PatchMemory(OnFeatures):
     """Nearest neighbours among features of normal images; nothing is trained.
 
     See the README beside this file.
@@ -120,24 +117,10 @@ class PatchMemory:
         """None."""
         return frozenset()
 
-    def backbone(self, hyperparameters: Mapping[str, Value]) -> FrozenBackbone:
-        """The frozen network. Raises BackboneError where it cannot be had."""
-        values = self._complete(hyperparameters)
-        return load_backbone(str(values["backbone"]), LEVELS[values["levels"]])
-
-    def tabulate(
-        self, hyperparameters: Mapping[str, Value], sets: Sequence[Tensor], context: Context
-    ) -> FeatureTable:
-        """Features of sets of images uint8 `[N, 3, H, W]`; equal images are computed once."""
-        return extractor_of((), self._complete(hyperparameters), context).tabulated(sets)
-
     def trial_bytes(self, data: TrialData, hyperparameters: Mapping[str, Value]) -> int:
         """Bytes of features that a trial holds for itself."""
         values = self._complete(hyperparameters)
         return 4 * int(values["samples"]) * sum(self.backbone(values).channels)
-
-    def _complete(self, hyperparameters: Mapping[str, Value]) -> dict[str, Any]:
-        return {**complete(self.hyperparameters, hyperparameters)}
 
 
 def _sampled(space: FeatureSpace, train: Tensor, count: int, context: Context) -> Tensor:
