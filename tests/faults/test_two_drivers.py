@@ -17,17 +17,23 @@ SILENCE = 8.0
 IMPATIENT = {"tuner.study.lease.STALE": SILENCE, "tuner.study.lease.PERIOD": 0.5}
 
 
-def freeze(pid: int, database: Path) -> None:
+def freeze(pid: int, *databases: Path) -> None:
     """Stop a process, but not while it holds the only write lock of an SQLite file."""
     while True:
         os.kill(pid, signal.SIGSTOP)
-        try:
-            with contextlib.closing(sqlite3.connect(database, timeout=0.1)) as connection:
-                connection.execute("BEGIN IMMEDIATE")
-                return
-        except sqlite3.OperationalError:
-            os.kill(pid, signal.SIGCONT)
-            time.sleep(0.05)
+        if all(writable(database) for database in databases):
+            return
+        os.kill(pid, signal.SIGCONT)
+        time.sleep(0.05)
+
+
+def writable(database: Path) -> bool:
+    try:
+        with contextlib.closing(sqlite3.connect(database, timeout=0.1)) as connection:
+            connection.execute("BEGIN IMMEDIATE")
+    except sqlite3.OperationalError:
+        return False
+    return True
 
 
 def silent(ledger: str, study: str) -> bool:
@@ -55,7 +61,7 @@ def test_a_second_driver_stays_out_until_the_first_is_silent(
         assert second.end() == 130, second.said()
         assert f"the study twice is being run by process {first.pid}" in second.said()
         assert "tuner status twice" in second.said()
-        freeze(first.pid, tmp_path / "ledger.db")
+        freeze(first.pid, tmp_path / "ledger.db", tmp_path / "mlflow.db")
         before = finished(ledger, "twice")
         wait_for(lambda: silent(ledger, "twice"))
         # Silent for too long: taken over from, though its process is there still.
