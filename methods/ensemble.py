@@ -8,6 +8,7 @@ and says where in it a score lies (`ScoreScale`). Heat maps are moved to a commo
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from torch import Tensor, nn
 
 from methods.contract import Detector, Scoring, everything, unit
 from methods.onepass import Judged, OnePass, one_pass_of
+from methods.scoring.normalisation import left_out
 from methods.state import below, under
 
 ENSEMBLE = "ensemble"
@@ -116,19 +118,25 @@ class Member:
     map_scale: MapScale | None = None
 
     @classmethod
-    def of(cls, detector: Detector, scoring: Scoring, reference: Tensor) -> tuple[Member, Tensor]:
+    def of(
+        cls, detector: Detector, scoring: Scoring, reference: Tensor, held_out: Tensor | None = None
+    ) -> tuple[Member, Tensor]:
         """A member with the scales of reference images uint8 `[R, 3, H, W]`; and its scores of
-        them, `[R]`. Raises ValueError as the scales do."""
+        them, `[R]`. `held_out` `[V, 3, H, W]`, the normals that its maps are normalised by, are
+        more of them, each scored as one that took no part in that. Raises ValueError as the scales
+        do."""
         one_pass = one_pass_of(detector, scoring)
         height, width = reference.shape[2:]
-        share = min(height * width, max(1, _PIXELS // len(reference)))
+        normals = reference[:0] if held_out is None else held_out
+        share = min(height * width, max(1, _PIXELS // (len(reference) + len(normals))))
         seen = torch.randperm(height * width, generator=torch.Generator().manual_seed(0))[:share]
         scores, pixels = [], []
-        with torch.inference_mode():
-            for part in reference.split(_BATCH):
-                score, *maps = one_pass(unit(part))
-                scores.append(score)
-                pixels += [each.flatten(1)[:, seen] for each in maps]
+        for images, context in ((reference, contextlib.nullcontext()), (normals, left_out())):
+            with torch.inference_mode(), context:
+                for part in images.split(_BATCH) if len(images) else ():
+                    score, *maps = one_pass(unit(part))
+                    scores.append(score)
+                    pixels += [each.flatten(1)[:, seen] for each in maps]
         found = torch.cat(scores)
         map_scale = MapScale.of(torch.cat(pixels)) if pixels else None
         return cls(detector, scoring, ScoreScale.of(found), map_scale), found

@@ -65,16 +65,16 @@ def package_ensemble(
     from tuner.registry import Trained, threshold_of
 
     parts = bench.parts
-    reference = torch.from_numpy(np.concatenate((parts.test, parts.held_out)))
+    test, held_out = torch.from_numpy(parts.test), torch.from_numpy(parts.held_out)
     made = [
-        Member.of(restore(bench, entry, folder), entry.last["scoring"], reference)
+        Member.of(restore(bench, entry, folder), entry.last["scoring"], test, held_out)
         for entry in members
     ]
     shares = [member.score_scale(scores) for member, scores in made]
     joint = torch.stack(shares).mean(0).double().numpy()
-    test, held_out = joint[: len(parts.test)], joint[len(parts.test) :]
+    of_test, of_held_out = joint[: len(parts.test)], joint[len(parts.test) :]
     config = bench.config
-    threshold = threshold_of(held_out, config.false_positive_rate, config.threshold)
+    threshold = threshold_of(of_held_out, config.false_positive_rate, config.threshold)
     ensemble = ensemble_of([member for member, _ in made])
     joined = Trained(members[0].number, ENSEMBLE, {}, {})
     trained = [_trained(bench, entry) for entry in members]
@@ -84,13 +84,13 @@ def package_ensemble(
         joined,
         ensemble.weights(),
         threshold,
-        held_out=held_out,
+        held_out=of_held_out,
         of=[member.detector for member, _ in made],
         members=trained,
     )
     if target == folder.package:
         draft = folder.joint_scores.with_suffix(".part.npy")
-        np.save(draft, test)
+        np.save(draft, of_test)
         draft.replace(folder.joint_scores)
     return threshold
 

@@ -10,6 +10,7 @@ from torch import Tensor
 from methods.contract import Detector, Scoring, unit
 from methods.criteria.contract import Evidence
 from methods.criteria.defects import SyntheticSet
+from methods.scoring.normalisation import left_out
 
 NOISE_IMAGES = 16
 _NOISE_SEED = 0
@@ -40,16 +41,20 @@ def gather_evidence(
 
     `clean` and `corrupted` float `[N, 3, H, W]` in [0, 1] (from `Method.corrupt`), `held_out`,
     `test` and the synthetic images uint8 `[., 3, H, W]`. Scores come from one call of
-    `grid_scores`, so that the detector may batch as it likes. Raises ValueError for an empty grid.
+    `grid_scores`, so that the detector may batch as it likes; held-out normals from another, for
+    none of them may take part in the normalisation of its own map. Raises ValueError for an empty
+    grid.
     """
     if not grid:
         raise ValueError("the scoring grid is empty; give at least one setting")
-    sizes = [len(test), len(held_out), len(synthetic.images), NOISE_IMAGES]
+    sizes = [len(test), len(synthetic.images), NOISE_IMAGES]
     with torch.no_grad():
-        images = unit(torch.cat((test, held_out, synthetic.images)))
-        images = torch.cat((images, noise_like(unit(held_out))))
+        normals = unit(held_out)
+        images = torch.cat((unit(torch.cat((test, synthetic.images))), noise_like(normals)))
         scores = detector.grid_scores(images, grid)
-        test_scores, held_out_scores, synthetic_scores, noise_scores = scores.split(sizes, 1)
+        test_scores, synthetic_scores, noise_scores = scores.split(sizes, 1)
+        with left_out():
+            held_out_scores = detector.grid_scores(normals, grid)
         return Evidence(
             test_scores=test_scores,
             held_out_scores=held_out_scores,

@@ -6,7 +6,9 @@ part makes some places louder than others. Held-out normals say how loud each po
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import contextlib
+from collections.abc import Iterator, Mapping
+from contextvars import ContextVar
 from dataclasses import dataclass
 
 import torch
@@ -49,30 +51,71 @@ NORMALISATION: tuple[Hyperparameter, ...] = (
 )
 
 
+_left_out: ContextVar[bool] = ContextVar("left_out", default=False)
+_COUNT = "count"
+
+
+@contextlib.contextmanager
+def left_out() -> Iterator[None]:
+    """Within it, maps that statistics were measured on are normalised by those of the others.
+
+    A held-out normal that takes part in its own normalisation looks more usual than a new normal
+    does, and a threshold that is set by it flags too many. Maps that took no part must not be
+    scored in here.
+    """
+    token = _left_out.set(True)
+    try:
+        yield
+    finally:
+        _left_out.reset(token)
+
+
 @dataclass(frozen=True)
 class MapStatistics:
-    """Mean and spread `[H, W]` of the raw maps of held-out normals, smoothed and floored."""
+    """What the raw maps of `count` held-out normals are at each position.
+
+    `mean` and `spread` `[H, W]` are smoothed and floored, `plain` `[2, H, W]` mean and variance as
+    they were measured; None, and a count of 0, in what earlier versions kept.
+    """
 
     mean: Tensor
     spread: Tensor
+    plain: Tensor | None = None
+    count: int = 0
 
     @classmethod
     def measured(cls, maps: Tensor) -> MapStatistics:
         """From raw maps `[V, H, W]` of held-out normals."""
-        side = max(3, kernel_pixels(_WINDOW, int(maps.shape[1]), int(maps.shape[2])))
-        spread, mean = torch.var_mean(maps.float(), dim=0, correction=0)
-        mean, spread = mean_filter(mean[None], side)[0], mean_filter(spread[None], side)[0].sqrt()
-        loud, wide = float(mean.mean()), float(spread.mean())
-        return cls(
-            mean.clamp(min=max(_FLOOR * loud, _SMALLEST)),
-            spread.clamp(min=max(_FLOOR * wide, _STEADIEST * loud, _SMALLEST)),
-        )
+        variance, mean = torch.var_mean(maps.float(), dim=0, correction=0)
+        steady, spread = _steadied(mean[None], variance[None])
+        return cls(steady[0], spread[0], torch.stack((mean, variance)), len(maps))
 
     def __call__(self, maps: Tensor, kind: str) -> Tensor:
         """Raw maps `[B, H, W]` under one of `KINDS`."""
         if kind == "none":
             return maps
-        return maps / self.mean if kind == "ratio" else (maps - self.mean) / self.spread
+        mean, spread = self._without(maps) if _left_out.get() else (self.mean, self.spread)
+        return maps / mean if kind == "ratio" else (maps - mean) / spread
+
+    def _without(self, maps: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and spread `[B, H, W]` of the measured maps but each of these `[B, H, W]`."""
+        if self.plain is None or self.count < 2:
+            return self.mean, self.spread
+        mean, variance = self.plain
+        off, rest = maps.float() - mean, self.count - 1
+        others = (self.count * (variance - off.square() / rest) / rest).clamp(min=0)
+        return _steadied(mean - off / rest, others)
+
+
+def _steadied(mean: Tensor, variance: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and spread `[B, H, W]` of raw maps, smoothed and floored."""
+    side = max(3, kernel_pixels(_WINDOW, int(mean.shape[1]), int(mean.shape[2])))
+    mean, spread = mean_filter(mean, side), mean_filter(variance, side).sqrt()
+    loud, wide = (each.mean((1, 2), keepdim=True) for each in (mean, spread))
+    return (
+        mean.maximum((_FLOOR * loud).clamp(min=_SMALLEST)),
+        spread.maximum((_FLOOR * wide).maximum(_STEADIEST * loud).clamp(min=_SMALLEST)),
+    )
 
 
 def border_pixels(share: float, height: int, width: int) -> tuple[int, int]:
@@ -98,10 +141,20 @@ def with_border(maps: Tensor, border: tuple[int, int]) -> Tensor:
 
 
 def packed(statistics: Mapping[str, MapStatistics]) -> dict[str, Tensor]:
-    """Statistics by name as tensors `[2, H, W]`."""
-    return {name: torch.stack((s.mean, s.spread)).cpu() for name, s in statistics.items()}
+    """Statistics by name as tensors `[4, H, W]`, and the number of maps that they are of."""
+    found = {}
+    for name, own in statistics.items():
+        pair = torch.stack((own.mean, own.spread))
+        found[name] = (pair if own.plain is None else torch.cat((pair, own.plain))).cpu()
+    counts = {own.count for own in statistics.values()}
+    return {**found, **({_COUNT: torch.tensor(counts.pop())} if len(counts) == 1 else {})}
 
 
 def unpacked(tensors: Mapping[str, Tensor]) -> dict[str, MapStatistics]:
-    """What `packed` made."""
-    return {name: MapStatistics(*pair.unbind(0)) for name, pair in tensors.items()}
+    """What `packed` made; earlier versions kept mean and spread alone."""
+    count = int(tensors.get(_COUNT, torch.tensor(0)))
+    return {
+        name: MapStatistics(maps[0], maps[1], maps[2:] if len(maps) > 2 else None, count)
+        for name, maps in tensors.items()
+        if name != _COUNT
+    }

@@ -12,7 +12,13 @@ from sklearn.covariance import LedoitWolf
 
 from methods.scoring.density import fit, shrinkage
 from methods.scoring.discrepancy import DISCREPANCIES, gms, mse, msgms, ssim
-from methods.scoring.normalisation import MapStatistics, border_pixels
+from methods.scoring.normalisation import (
+    MapStatistics,
+    border_pixels,
+    left_out,
+    packed,
+    unpacked,
+)
 from methods.scoring.pipeline import SCORING, TIER, grid_scores, maps, measured, scores
 from methods.scoring.pooling import background, pool, scattered, top_count
 from methods.scoring.selection import largest, order_statistic
@@ -382,6 +388,24 @@ def test_normals_without_spread_give_finite_maps(maps):
     for kind in ("ratio", "z"):
         assert found(torch.ones(2, 8, 8), kind).sum().isfinite()
         assert bool(found(maps, kind).le(1.001).all())
+
+
+@pytest.mark.parametrize("kind", ["ratio", "z"])
+def test_a_held_out_normal_takes_no_part_in_its_own_normalisation(kind):
+    normals = torch.rand(7, 12, 9, generator=torch.Generator().manual_seed(0)) ** 3
+    found = unpacked(packed({"mse": MapStatistics.measured(normals)}))["mse"]
+    with left_out():
+        own = found(normals, kind)
+    for place, row in enumerate(own):
+        others = MapStatistics.measured(torch.cat((normals[:place], normals[place + 1 :])))
+        torch.testing.assert_close(row, others(normals[place : place + 1], kind)[0])
+    # New images are compared with all normals, before and after.
+    assert not torch.allclose(own, found(normals, kind))
+    # What an earlier version kept, or a single normal, says nothing without itself.
+    for few in (MapStatistics(found.mean, found.spread), MapStatistics.measured(normals[:1])):
+        with left_out():
+            kept = few(normals, kind)
+        assert torch.equal(kept, few(normals, kind))
 
 
 @pytest.mark.parametrize(

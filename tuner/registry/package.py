@@ -20,6 +20,7 @@ from methods.ensemble import ENSEMBLE, member_weights, restore_ensemble
 from methods.hyperparameter import Value
 from methods.onepass import Judged, one_pass_of
 from methods.registry import get_method
+from methods.scoring.normalisation import left_out
 from methods.state import move
 from tuner.data import RECIPE
 from tuner.data.survey import Depth
@@ -172,10 +173,11 @@ def calibrate(
 ) -> tuple[NDArray[np.float64], Threshold]:
     """Scores `[V]` of held-out normals uint8 `[V, 3, H, W]`, and the threshold that they set.
 
+    Each is scored as a new normal would be: it takes no part in the normalisation of its own map.
     Raises ValueError as `find_threshold` does.
     """
     one_pass = one_pass_of(detector, scoring)
-    with torch.inference_mode():
+    with torch.inference_mode(), left_out():
         parts = [one_pass(unit(part))[0] for part in torch.from_numpy(held_out).split(_BATCH)]
     scores = torch.cat(parts).double().numpy()
     return scores, threshold_of(scores, false_positive_rate, rule)
