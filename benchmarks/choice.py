@@ -1,6 +1,6 @@
 """How well criteria choose without labels on pretrained features, and whether the search pays.
 
-    python benchmarks/choice.py pool [--data DIR CATEGORY ...] [--processes 2]
+python benchmarks/choice.py pool [--data DIR CATEGORY ...] [--processes 2]
 """
 
 from __future__ import annotations
@@ -11,11 +11,11 @@ from itertools import product
 from pathlib import Path
 
 from cells import finish, run
-from choice_pool import Training, train
+from choice_pool import SCALES, SIZE, Training, train
 from choice_tasks import sources_of
 
 POOL = Path(tempfile.gettempdir()) / "tuner-benchmarks" / "choice"
-BLOCKS = ((0, 8), (1, 8), (0, 16), (1, 16), (2, 16), (0, 20), (1, 20), (2, 20))
+BLOCKS = ((0, 6), (0, 10), (1, 6), (1, 10), (0, 16), (1, 16), (2, 16), (0, 20), (1, 20), (2, 20))
 
 
 def pool(options: argparse.Namespace) -> None:
@@ -25,13 +25,13 @@ def pool(options: argparse.Namespace) -> None:
     sources = sources_of(data)
     trainings = {}
     for (seed, last), source in product(BLOCKS, sources):
-        for trial in range(-1, last):
+        for trial in range(-len(SCALES), last):
             own = Training(str(options.pool), source, seed, trial)
             trainings.setdefault(own.label, own)
     file = options.pool / "cells.json"
-    cells = run(file, {"size": 128}, trainings, train, options.processes)
+    cells = run(file, {"size": SIZE}, trainings, train, options.processes)
     seconds = [c["train_seconds"] for c in cells.values() if "train_seconds" in c]
-    finish(file, {"size": 128}, cells, {"trainings": len(seconds), "seconds": sum(seconds)})
+    finish(file, {"size": SIZE}, cells, {"trainings": len(seconds), "seconds": sum(seconds)})
 
 
 def main() -> None:

@@ -37,17 +37,19 @@ from tuner.study.workbench import SYNTHETIC_STREAM
 METHOD, MEMORY = "feature-fae", "patch-memory"
 RAW = {METHOD: ("all.mse", "16.mse"), MEMORY: ("all", "8", "16")}
 EMBEDDED, PASTED = 64, 128
+SIZE, SCALES = 192, (0.75, 0.5, 1.0)
 
 
 @dataclass(frozen=True)
 class Training:
-    """One trial on one surface; the first of a study has the defaults, -1 is the memory."""
+    """One trial on one surface. The first ones of a study have the defaults at each of `SCALES`;
+    trials below 0 are the memory at each of them."""
 
     folder: str
     source: Source
     seed: int
     trial: int
-    size: int = 128
+    size: int = SIZE
 
     @property
     def label(self) -> str:
@@ -55,7 +57,7 @@ class Training:
 
     @property
     def path(self) -> Path:
-        name = "memory" if self.trial < 0 else f"trial_{self.trial:02d}"
+        name = f"memory_{-self.trial}" if self.trial < 0 else f"trial_{self.trial:02d}"
         own = Path(self.folder) / self.source.name.replace(" ", "_") / f"seed_{self.seed}"
         return own / f"{name}.npz"
 
@@ -67,8 +69,9 @@ def space_of(method: str) -> MethodSpace:
 
 def draw(space: MethodSpace, name: str, seed: int, trial: int) -> dict[str, Value]:
     """The hyperparameters of a trial: the defaults, then uniform draws from the search space."""
-    if trial <= 0:
-        return space.complete(space.defaults)
+    if trial < len(SCALES):
+        own = {} if trial < 0 else {"scale": SCALES[trial]}
+        return space.complete({**space.defaults, **own})
     rng = np.random.default_rng([seed, trial, *name.encode()])
     point: dict[str, Value] = {}
     for parameter, drawn in space.drawn.items():
@@ -91,7 +94,7 @@ class Shared:
     held_out: torch.Tensor
     tests: Mapping[str, torch.Tensor]
     pasted: Mapping[str, SyntheticSet]
-    table: FeatureTable
+    tables: tuple[FeatureTable, ...]
 
 
 @lru_cache(maxsize=1)
@@ -113,8 +116,9 @@ def shared(folder: str, source: Source, seed: int, size: int) -> Shared:
         )  # fmt: skip
     sets = [train, held_out, *tests.values(), *(s.images for s in pasted.values())]
     context = Context(seed=seed, precision="bfloat16", channels_last=True)
-    table = method.tabulate(space.complete(space.defaults), sets, context)
-    own = Shared(found, train, held_out, tests, pasted, table)
+    defaults = space.complete(space.defaults)
+    tables = tuple(method.tabulate({**defaults, "scale": s}, sets, context) for s in SCALES)
+    own = Shared(found, train, held_out, tests, pasted, tables)
     _write_shared(Training(folder, source, seed, 0, size).path.parent, own)
     return own
 
@@ -153,7 +157,9 @@ def train(training: Training) -> Record:
     method, space = get_method(name), space_of(name)
     values = draw(space, training.source.category, seed, trial)
     first = next(iter(own.tests.values()))
-    data = TrialData(own.train, own.held_out, first, None, (own.table,))
+    if trial < 0:
+        values = {**values, "scale": SCALES[-trial - 1]}
+    data = TrialData(own.train, own.held_out, first, None, own.tables)
     context = Context(
         seed=stream_seed(seed, max(0, trial)), rungs=1, precision="bfloat16", channels_last=True
     )

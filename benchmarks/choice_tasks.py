@@ -28,7 +28,7 @@ from tuner.data.demo.catalogue import SURFACES
 DESIGN = frozenset({*(f"demo {name}" for name in SURFACES), "tile break", "tile uneven"})
 SHIFTED = frozenset({"demo tile", "tile break", "tile blowhole", "commutator"})
 CONTAMINATED = frozenset({"demo grid", "commutator"})
-CONTAMINATIONS = (0.0, 0.02, 0.05)
+CONTAMINATIONS = (0.0, 0.05)
 _STREAM = 0xC401
 _MOST_NORMALS, _MOST_GOOD, _MOST_BAD = 120, 100, 80
 
@@ -58,9 +58,9 @@ SHIFTS: Mapping[str, Callable[[np.ndarray], np.ndarray]] = {
     "brighter": _levels(lambda x: 1.1 * x),
     "gamma": _levels(lambda x: x**1.25),
     "colour cast": _levels(lambda x: _CAST * x),
-    "softer focus": lambda x: _geometry(x, 0, 0, 0.8),
+    "softer focus": lambda x: _geometry(x, 0, 0, 1.2),
     "turned": lambda x: _geometry(x, 3, 0),
-    "moved": lambda x: _geometry(x, 0, 5),
+    "moved": lambda x: _geometry(x, 0, 8),
 }
 SHARES = (0.05, 0.2, 0.6)
 
@@ -133,9 +133,7 @@ def _shared(task: Task, share: float, rng: np.random.Generator) -> Task:
     return Task(task.normals, task.batch[chosen], task.anomalous[chosen], None)
 
 
-def _contaminated(
-    task: Task, share: float, rng: np.random.Generator
-) -> tuple[np.ndarray, Task]:
+def _contaminated(task: Task, share: float, rng: np.random.Generator) -> tuple[np.ndarray, Task]:
     """Some bad images of the batch moved among the normal ones."""
     bad = rng.permutation(np.flatnonzero(task.anomalous))
     moved = bad[: max(1, round(share * len(task.normals)))]

@@ -354,6 +354,10 @@ class FeatureMethod(Method, Protocol):
         """Features of sets of images uint8 `[N, 3, H, W]`, for `TrialData.features`."""
         ...
 
+    def resolves(self, data: TrialData, hyperparameters: Mapping[str, Value]) -> bool:
+        """Whether the network sees enough of images of this size."""
+        ...
+
     def trial_bytes(self, data: TrialData, hyperparameters: Mapping[str, Value]) -> int:
         """Memory of features that a trial holds for itself."""
         ...

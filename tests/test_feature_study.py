@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -70,9 +71,9 @@ def test_no_trial_sends_an_image_of_the_study_through_the_backbone_again(
     bench = set_up(config, Home(home))
     arrays = bench.with_features({})
     data = arrays.trial_data()
-    (table,) = data.features
     whole = [data.train, data.held_out, data.test, torch.from_numpy(arrays.synthetic["images"])]
-    assert len(table.rows) <= sum(map(len, whole))
+    assert sorted(table.scale for table in data.features) == [0.5, 0.75, 1.0]
+    assert all(len(table.rows) <= sum(map(len, whole)) for table in data.features)
     sent: list[int] = []
     plain = Extractor.differentiable
     monkeypatch.setattr(
@@ -81,8 +82,11 @@ def test_no_trial_sends_an_image_of_the_study_through_the_backbone_again(
         lambda self, images: sent.append(len(images)) or plain(self, images),
     )
     values = bench.spaces[0].complete(bench.spaces[0].defaults)
-    extractor = extractor_of(data.features, values, Context())
-    for images in whole:
+    extractors = [
+        extractor_of(data.features, {**values, "scale": table.scale}, Context())
+        for table in data.features
+    ]
+    for extractor, images in itertools.product(extractors, whole):
         found = extractor(unit(images))
         for level, exact in zip(found, extractor.computed(unit(images)), strict=True):
             torch.testing.assert_close(

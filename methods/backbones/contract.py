@@ -35,6 +35,13 @@ class Backbone(Protocol):
         ...
 
 
-def grid_of(size: Sequence[int], stride: int) -> tuple[int, int]:
-    """Rows and columns of the features of images of (height, width) at a stride."""
-    return -(-int(size[0]) // stride), -(-int(size[1]) // stride)
+def grid_of(size: Sequence[int], stride: int, scale: float = 1.0) -> tuple[int, int]:
+    """Rows and columns of the features of images of (height, width) at a stride, where the network
+    sees them scaled."""
+    height, width = scaled_size(size, scale)
+    return -(-height // stride), -(-width // stride)
+
+
+def scaled_size(size: Sequence[int], scale: float) -> tuple[int, int]:
+    """Height and width of images of (height, width) as the network sees them."""
+    return max(1, round(scale * int(size[0]))), max(1, round(scale * int(size[1])))

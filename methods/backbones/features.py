@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from methods.backbones.contract import grid_of
+from methods.backbones.contract import grid_of, scaled_size
 from methods.backbones.table import KEY_BYTES, FeatureTable, keys_of
 from methods.backbones.weights import FrozenBackbone
 from methods.contract import Precision, unit
@@ -22,7 +22,7 @@ _BATCH = 16
 
 
 class Extractor:
-    """A backbone in one number format, with what it said before.
+    """A backbone in one number format, with what it said before; it sees images at `scale`.
 
     Features are float32 `[B, C, h, w]` on the device of the images, finest first.
     """
@@ -32,9 +32,10 @@ class Extractor:
         backbone: FrozenBackbone,
         precision: Precision = "float32",
         tables: Sequence[FeatureTable] = (),
+        scale: float = 1.0,
     ) -> None:
-        self.backbone, self.precision = backbone, precision
-        own = [t for t in tables if t.serves(backbone.digest, backbone.strides)]
+        self.backbone, self.precision, self.scale = backbone, precision, scale
+        own = [t for t in tables if t.serves(backbone.digest, backbone.strides, scale)]
         self.table = own[0] if own else None
 
     @property
@@ -48,7 +49,15 @@ class Extractor:
 
     def grid(self, size: Sequence[int]) -> tuple[int, int]:
         """Rows and columns of the finest features of images of (height, width)."""
-        return grid_of(size, self.backbone.strides[0])
+        return grid_of(size, self.backbone.strides[0], self.scale)
+
+    def seen(self, images: Tensor) -> list[Tensor]:
+        """What the backbone says of images `[B, 3, H, W]` at this scale, in its own precision."""
+        if self.scale != 1:
+            size = scaled_size(images.shape[-2:], self.scale)
+            images = F.interpolate(images, size, mode="bilinear", align_corners=False)
+        found: list[Tensor] = self.backbone(images)
+        return found
 
     @torch.no_grad()
     def __call__(self, images: Tensor) -> list[Tensor]:
@@ -76,7 +85,7 @@ class Extractor:
         """As `computed`, of one batch, with the graph from the images to their features."""
         enabled = self.precision == "bfloat16"
         with torch.autocast(images.device.type, torch.bfloat16, enabled=enabled):
-            return [part.to(images.dtype) for part in self.backbone(images)]
+            return [part.to(images.dtype) for part in self.seen(images)]
 
     def tabulated(self, sets: Sequence[Tensor]) -> FeatureTable:
         """The table of sets of images uint8 `[N, 3, H, W]`; equal images are computed once."""
@@ -92,7 +101,11 @@ class Extractor:
         maps = tuple(torch.cat(level) for level in zip(*parts, strict=True))
         packed = torch.frombuffer(bytearray(b"".join(keys)), dtype=torch.uint8)
         return FeatureTable(
-            self.backbone.digest, self.backbone.strides, packed.view(-1, KEY_BYTES), maps
+            self.backbone.digest,
+            self.backbone.strides,
+            packed.view(-1, KEY_BYTES),
+            maps,
+            self.scale,
         )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -30,9 +31,19 @@ SPACE: tuple[Hyperparameter, ...] = (
         unit="pixels of the image",
         source="ours; PatchCore (Roth et al., 2022) joins two levels likewise",
     ),
+    Hyperparameter(
+        "scale",
+        1.0,
+        "side of the images that the network sees: small ones show it large defects, large ones"
+        " small defects",
+        low=0.5,
+        high=1.0,
+        unit="of the side of the study's images",
+        source="ours",
+    ),
 )
 
-_FEWEST_CELLS = 4
+FEWEST_CELLS = 4
 _BATCH = 32
 # A channel that hardly varies among normal images must not drown the others.
 _LEAST_SPREAD = 1e-3
@@ -107,7 +118,8 @@ class FeatureSpace:
         own, name = below("space", weights), str(values["backbone"])
         strides = LEVELS[values["levels"]]
         backbone = restore_backbone(name, strides, below("backbone", weights))
-        return cls(name, Extractor(backbone), own["centre"], own["scale"])
+        extractor = Extractor(backbone, scale=float(values["scale"]))
+        return cls(name, extractor, own["centre"], own["scale"])
 
 
 def extractor_of(
@@ -115,20 +127,28 @@ def extractor_of(
 ) -> Extractor:
     """The extractor that hyperparameters name, on the device, with features that are known."""
     backbone = load_backbone(str(values["backbone"]), LEVELS[str(values["levels"])])
-    return Extractor(backbone, context.precision, tables).to(context.device)
+    scale = float(values["scale"])
+    return Extractor(backbone, context.precision, tables, scale).to(context.device)
 
 
-def check_space(data: TrialData, values: Mapping[str, Value], cells: int = _FEWEST_CELLS) -> None:
+def check_space(data: TrialData, values: Mapping[str, Value], cells: int = FEWEST_CELLS) -> None:
     """Raise ValueError where a backbone cannot be had, or images are too small for its grid."""
     strides = LEVELS[str(values["levels"])]
     load_backbone(str(values["backbone"]), strides)
-    rows, columns = grid_of(data.size, strides[0])
-    if min(rows, columns) < cells:
-        least = cells * strides[0]
+    grid = _grid(data, values)
+    if min(grid) < cells:
+        scale = float(values["scale"])
+        least = math.ceil(cells * strides[0] / scale)
+        seen = "" if scale == 1 else f", seen at a scale of {scale:g},"
         raise ValueError(
-            f"images of {data.size[0]} x {data.size[1]} pixels give a grid of {rows} x {columns} "
-            f"features, but {cells} a side are needed; use --size {least} or more"
+            f"images of {data.size[0]} x {data.size[1]} pixels{seen} give a grid of {grid[0]} x "
+            f"{grid[1]} features, but {cells} a side are needed; use --size {least} or more"
+            + ("" if scale == 1 else ", or --set scale=1")
         )
+
+
+def _grid(data: TrialData, values: Mapping[str, Value]) -> tuple[int, int]:
+    return grid_of(data.size, LEVELS[str(values["levels"])][0], float(values["scale"]))
 
 
 def features_of(space: FeatureSpace, images: Tensor) -> Tensor:
@@ -152,6 +172,15 @@ class OnFeatures:
     ) -> FeatureTable:
         """Features of sets of images uint8 `[N, 3, H, W]`; equal images are computed once."""
         return extractor_of((), self._complete(hyperparameters), context).tabulated(sets)
+
+    def resolves(self, data: TrialData, hyperparameters: Mapping[str, Value]) -> bool:
+        """Whether the network sees enough of images of this size."""
+        values = self._complete(hyperparameters)
+        return min(_grid(data, values)) >= self.fewest_cells(values)
+
+    def fewest_cells(self, values: Mapping[str, Any]) -> int:
+        """The fewest features a side that a detector of these hyperparameters works on."""
+        return FEWEST_CELLS
 
     def _complete(self, hyperparameters: Mapping[str, Value]) -> dict[str, Any]:
         return {**complete(self.hyperparameters, hyperparameters)}

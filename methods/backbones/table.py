@@ -18,22 +18,25 @@ class FeatureTable:
     """What a backbone said of images, in one number format.
 
     `keys` uint8 `[N, 16]` are digests of images uint8 `[3, H, W]`, `maps` float16 `[N, C, h, w]`,
-    one for each of `strides`. `digest` is that of the backbone's weights.
+    one for each of `strides`, of images seen at `scale`. `digest` is that of the backbone's
+    weights.
     """
 
     digest: str
     strides: tuple[int, ...]
     keys: Tensor = field(repr=False)
     maps: tuple[Tensor, ...] = field(repr=False)
+    scale: float = 1.0
 
     @cached_property
     def rows(self) -> dict[bytes, int]:
         """Row of each image by its key."""
         return {key.tobytes(): row for row, key in enumerate(self.keys.numpy())}
 
-    def serves(self, digest: str, strides: Sequence[int]) -> bool:
-        """Whether it holds the features of a backbone at all of these strides."""
-        return self.digest == digest and set(strides) <= set(self.strides)
+    def serves(self, digest: str, strides: Sequence[int], scale: float = 1.0) -> bool:
+        """Whether it holds the features of a backbone at all of these strides and this scale."""
+        same = self.digest == digest and self.scale == scale
+        return same and set(strides) <= set(self.strides)
 
     def taken(self, rows: Sequence[int], strides: Sequence[int]) -> list[Tensor]:
         """Features float32 of some images at some strides; a row below 0 gives those of any."""

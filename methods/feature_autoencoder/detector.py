@@ -98,7 +98,7 @@ class FeatureDetector(OverBackbone):
         plan, backbone = self._plan(scoring), self.backbone
 
         def both(images: Tensor) -> tuple[Tensor, Tensor]:
-            z = self.space.standardised(backbone(images))
+            z = self.space.standardised(self.space.extractor.seen(images))
             return z, self.network(z) - z
 
         return OnePass(

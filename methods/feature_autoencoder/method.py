@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
-from methods.backbones.space import SPACE, OnFeatures, check_space
+from methods.backbones.space import FEWEST_CELLS, SPACE, OnFeatures, check_space
 from methods.contract import Context, Progress, TrialData, unit
 from methods.corruption.cutdiff import adopted
 from methods.corruption.hyperparameters import CORRUPTION
@@ -21,8 +21,6 @@ from methods.feature_autoencoder.training import Training, bank_bytes
 from methods.hyperparameter import Hyperparameter, Value
 from methods.registry import register_method
 from methods.training.course import course
-
-_FEWEST_CELLS = 4
 
 
 @register_method("feature-fae")
@@ -45,7 +43,7 @@ class FeatureAutoencoder(OnFeatures):
     def check(self, data: TrialData, hyperparameters: Mapping[str, Value]) -> None:
         """Raise ValueError where sizes, textures, values or the backbone do not fit."""
         values = self._complete(hyperparameters)
-        check_space(data, values, max(_FEWEST_CELLS, smallest(values["depth"])))
+        check_space(data, values, self.fewest_cells(values))
         CorruptionRecipe.from_values(values).check()
         TextureSources(data.train[:1], None if data.textures is None else data.textures[:1])
 
@@ -106,6 +104,10 @@ class FeatureAutoencoder(OnFeatures):
         """Hyperparameters of this method that stand for a CutDiff that another method learned,
         from its `Progress.tuned`; empty where it learned another augmentation."""
         return adopted(augmentation, tuned)
+
+    def fewest_cells(self, values: Mapping[str, Any]) -> int:
+        """The fewest features a side that a detector of these hyperparameters works on."""
+        return max(FEWEST_CELLS, smallest(values["depth"]))
 
     def trial_bytes(self, data: TrialData, hyperparameters: Mapping[str, Value]) -> int:
         """Bytes of features that a trial holds for itself."""

@@ -304,7 +304,9 @@ def bank_bytes(data: TrialData, values: Mapping[str, Any], channels: Sequence[in
     cells = sum(
         count * height * width
         for count, (height, width) in zip(
-            channels, (grid_of(data.size, s) for s in LEVELS[values["levels"]]), strict=True
+            channels,
+            (grid_of(data.size, s, values["scale"]) for s in LEVELS[values["levels"]]),
+            strict=True,
         )
     )
     images = len(data.train) * (1 + int(values["corrupted_versions"]))

@@ -81,7 +81,7 @@ class PatchMemoryDetector(OverBackbone):
         plan, backbone = self._plan(scoring), self.backbone
         return OnePass(
             nn.ModuleList([backbone]),
-            lambda images: self.space.standardised(backbone(images)),
+            lambda images: self.space.standardised(self.space.extractor.seen(images)),
             lambda images, z: self._judged(z, plan),
         )
 

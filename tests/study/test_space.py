@@ -148,7 +148,7 @@ PINS: list[tuple[str, dict[str, Value]]] = [
 
 
 # What a frozen backbone needs of a side.
-SIDES = {"feature-fae": 64, "patch-memory": 64}
+SIDES = {"feature-fae": 96, "feature-fae-tuned": 96, "patch-memory": 96}
 
 
 @cache

@@ -67,6 +67,7 @@ def _packed(table: FeatureTable) -> dict[str, Any]:
     return {
         "digest": table.digest,
         "strides": table.strides,
+        "scale": table.scale,
         "keys": table.keys.numpy(),
         "maps": tuple(part.numpy() for part in table.maps),
     }
@@ -74,7 +75,8 @@ def _packed(table: FeatureTable) -> dict[str, Any]:
 
 def _unpacked(packed: Mapping[str, Any]) -> FeatureTable:
     maps = tuple(_tensor(part) for part in packed["maps"])
-    return FeatureTable(packed["digest"], packed["strides"], _tensor(packed["keys"]), maps)
+    keys = _tensor(packed["keys"])
+    return FeatureTable(packed["digest"], packed["strides"], keys, maps, packed["scale"])
 
 
 def _tensor(array: np.ndarray) -> Tensor:

@@ -27,7 +27,8 @@ from methods.criteria.defects import build_synthetic
 from methods.criteria.registry import criterion_names, get_criterion
 from methods.hyperparameter import Value
 from methods.registry import get_method
-from search_spaces.loader import load_search_space
+from methods.scoring.normalisation import left_out
+from search_spaces.loader import Choice, load_search_space
 from tuner.data import Prepared, Split, load_textures, prepare, split
 from tuner.study.arrays import StudyArrays, pack_synthetic
 from tuner.study.config import CONTROL, SPLIT_STREAM, SYNTHETIC_STREAM, StudyConfig
@@ -41,8 +42,11 @@ from tuner.study.study_level import STUDY_LEVEL, leading_criterion
 from tuner.study.warm_start import find_warm_points
 
 DEFAULT_SIZES = {"cpu": 64, "gpu": 256}
-# Methods on features of a frozen network take larger images: it sees little in small ones.
-FEATURE_SIZES = {"cpu": 128, "gpu": 256}
+# Methods on features of a frozen network take larger images, which they may look at reduced.
+# What features of a frozen network depend on, beside the image.
+SCALE = "scale"
+SEEN = ("backbone", "levels", SCALE)
+FEATURE_SIZES = {"cpu": 192, "gpu": 256}
 
 
 @dataclass(frozen=True)
@@ -106,7 +110,8 @@ class Workbench:
             context = Context(device=device, precision=precisions.get(space.method, "float32"))
             for values in backed(space):
                 network = method.backbone(values)
-                if not any(table.serves(network.digest, network.strides) for table in tables):
+                seen = (network.digest, network.strides, float(values["scale"]))
+                if not any(table.serves(*seen) for table in tables):
                     tables.append(method.tabulate(values, images, context))
         return self._with_reference(self.arrays.with_features(tables))
 
@@ -116,8 +121,13 @@ class Workbench:
         controls = [space for space in self.spaces if space.method == CONTROL]
         if not arrays.features or not controls:
             return arrays
-        pasted = torch.from_numpy(arrays.synthetic["images"])
-        scores = reference_of(arrays.trial_data(), pasted, controls[0], self.config.seed)
+        space, data = controls[0], arrays.trial_data()
+        method, pasted = get_method(space.method), torch.from_numpy(arrays.synthetic["images"])
+        assert isinstance(method, FeatureMethod)
+        own = method.backbone(space.complete(space.defaults))
+        tables = [t for t in data.features if t.serves(own.digest, own.strides, t.scale)]
+        scales = sorted({table.scale for table in tables})
+        scores = reference_of(data, pasted, space, self.config.seed, scales)
         return dataclasses.replace(arrays, synthetic={**arrays.synthetic, **scores})
 
     @cached_property
@@ -207,7 +217,6 @@ def set_up(
     objectives = _objectives(config)
     spaces = tuple(_space(config, name, machine) for name in config.methods)
     warm = find_warm_points(config, home, spaces)
-    spaces += _controls(config, spaces, machine)
     backed_too = any(isinstance(get_method(name), FeatureMethod) for name in config.methods)
     sizes = FEATURE_SIZES if backed_too else DEFAULT_SIZES
     size = config.size or (sizes[machine.preset],) * 2
@@ -217,6 +226,9 @@ def set_up(
     parts = split(prepared, stream_seed(config.seed, SPLIT_STREAM) % 2**32, config.held_out)
     pool = load_textures(Path(config.textures), size) if config.textures else None
     bench = Workbench(config, machine, layout, prepared, parts, spaces, objectives, pool, warm)
+    spaces = tuple(_seen_at(space, bench.data) for space in spaces)
+    spaces += _controls(config, spaces, machine)
+    bench = dataclasses.replace(bench, spaces=spaces)
     context = Context(rungs=config.rungs, world_size=layout.workers)
     for space in spaces:
         for values in combinations(space):
@@ -250,6 +262,23 @@ def _space(config: StudyConfig, name: str, machine: Machine) -> MethodSpace:
     return build_space(method, space, machine.preset, _pins_of(config.pins, name))
 
 
+def _seen_at(space: MethodSpace, data: TrialData) -> MethodSpace:
+    """The space without the scales at which the network would see too little of such images, where
+    others are left."""
+    method, choice = get_method(space.method), space.drawn.get(SCALE)
+    if not isinstance(method, FeatureMethod) or not isinstance(choice, Choice):
+        return space
+    fits = tuple(v for v in choice.values if method.resolves(data, {**space.defaults, SCALE: v}))
+    if not fits or len(fits) == len(choice.values):
+        return space
+    default = space.defaults[SCALE] if space.defaults[SCALE] in fits else fits[-1]
+    return dataclasses.replace(
+        space,
+        drawn={**space.drawn, SCALE: Choice(fits)},
+        defaults={**space.defaults, SCALE: default},
+    )
+
+
 def _controls(
     config: StudyConfig, spaces: Sequence[MethodSpace], machine: Machine
 ) -> tuple[MethodSpace, ...]:
@@ -258,31 +287,44 @@ def _controls(
     if not backed_spaces or CONTROL in config.methods:
         return ()
     values = backed_spaces[0].complete(backed_spaces[0].defaults)
-    pins = {name: values[name] for name in ("backbone", "levels")}
+    pins = {name: values[name] for name in SEEN}
     built = build_space(get_method(CONTROL), load_search_space(CONTROL), machine.preset, pins)
     fixed = {**built.fixed, **built.defaults}
     return (dataclasses.replace(built, drawn={}, defaults={}, fixed=fixed, control=True),)
 
 
 def reference_of(
-    data: TrialData, pasted: torch.Tensor, space: MethodSpace, seed: int
+    data: TrialData, pasted: torch.Tensor, space: MethodSpace, seed: int, scales: Sequence[float]
 ) -> dict[str, np.ndarray]:
-    """Scores of pasted defects (`reference`) and of the batch (`test_reference`) by a memory of
-    normal features at its defaults; fields of `SyntheticSet`."""
-    method = get_method(space.method)
-    (last,) = method.fit(data, space.complete(space.defaults), Context(seed=seed, rungs=1))
-    setting = space.grid[space.default_setting]
+    """Scores of pasted defects (`reference`) and of the batch (`test_reference`) by memories of
+    normal features at their defaults, one for each of `scales`; fields of `SyntheticSet`.
+
+    A score is the mean over memories of the distance from the held-out normals' mean score, in
+    units of their spread.
+    """
+    method, setting = get_method(space.method), space.grid[space.default_setting]
+    values, found = space.complete(space.defaults), []
+    images = unit(torch.cat((pasted, data.test)))
+    for scale in scales:
+        context = Context(seed=seed, rungs=1)
+        (last,) = method.fit(data, {**values, "scale": scale}, context)
+        with left_out():
+            normal = last.detector.scores(unit(data.held_out), setting)
+        spread, mean = torch.std_mean(normal, correction=0)
+        found.append((last.detector.scores(images, setting) - mean) / spread.clamp(min=1e-6))
+    joint = torch.stack(found).mean(0)
     return {
-        name: last.detector.scores(unit(images), setting).numpy()
-        for name, images in (("reference", pasted), ("test_reference", data.test))
+        "reference": joint[: len(pasted)].numpy(),
+        "test_reference": joint[len(pasted) :].numpy(),
     }
 
 
 def backed(space: MethodSpace) -> list[dict[str, Value]]:
-    """The hyperparameters of a space that differ in their frozen network or its levels."""
+    """The hyperparameters of a space that differ in their frozen network, its levels or the scale
+    at which it sees images."""
     found: dict[tuple[Value, ...], dict[str, Value]] = {}
     for values in space.variants():
-        found.setdefault((values["backbone"], values["levels"]), values)
+        found.setdefault(tuple(values[name] for name in SEEN), values)
     return list(found.values())
 
 
