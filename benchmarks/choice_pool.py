@@ -35,7 +35,7 @@ from tuner.study.trial import CORRUPTION_STREAM
 from tuner.study.workbench import SYNTHETIC_STREAM
 
 METHOD, MEMORY = "feature-fae", "patch-memory"
-RAW = {METHOD: ("all.mse", "16.mse"), MEMORY: ("all", "8", "16")}
+RAW = {METHOD: ("all.mse", "16.mse"), MEMORY: ("all",)}
 EMBEDDED, PASTED = 64, 128
 SIZE, SCALES = 192, (0.75, 0.5, 1.0)
 

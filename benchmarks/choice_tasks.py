@@ -87,7 +87,7 @@ class Source:
         return f"{own}, {self.contamination:.0%} of it bad" if self.contamination else own
 
     def is_design(self, task: str) -> bool:
-        return task.split(", ")[0] in DESIGN
+        return task.split(", ", maxsplit=1)[0] in DESIGN
 
 
 @lru_cache(maxsize=2)

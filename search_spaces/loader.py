@@ -50,7 +50,8 @@ class SearchSpace:
     """What a study draws (`training`), judges as a grid (`scoring`) and pins (`presets`).
 
     `earlier` are the scoring values of studies that began before the present ones: what a trial
-    kept of each setting is told apart by the setting's place in the grid.
+    kept of each setting is told apart by the setting's place in the grid. `each` names a choice of
+    which every value is tried at the defaults, and has a member in an ensemble; empty for none.
     """
 
     method: str
@@ -59,6 +60,7 @@ class SearchSpace:
     scoring: Mapping[str, tuple[Value, ...]]
     presets: Mapping[str, Mapping[str, Value]]
     earlier: Mapping[str, tuple[Value, ...]] = field(default_factory=dict)
+    each: str = ""
 
     def as_begun(self, edition: int) -> SearchSpace:
         """As studies of an edition of the scoring values began with it."""
@@ -99,7 +101,7 @@ def parse(text: str, origin: str) -> SearchSpace:
         raise SearchSpaceError(f"search space {origin} is not valid YAML: {error}") from error
     if not isinstance(content, dict):
         raise SearchSpaceError(f"search space {origin} must be a mapping")
-    allowed = {"method", "title", "training", "scoring", "earlier", "presets"}
+    allowed = {"method", "title", "training", "each", "scoring", "earlier", "presets"}
     unknown = sorted(set(content) - allowed)
     if unknown:
         raise SearchSpaceError(
@@ -108,19 +110,26 @@ def parse(text: str, origin: str) -> SearchSpace:
         )
     if not content.get("method"):
         raise SearchSpaceError(f"search space {origin} does not say its method")
+    training = {
+        name: _distribution(name, value, origin)
+        for name, value in _section(content, "training", origin).items()
+    }
+    each = str(content.get("each", ""))
+    if each and not isinstance(training.get(each), Choice):
+        raise SearchSpaceError(
+            f"each is {each!r} in search space {origin}, but must name a list under training"
+        )
     return SearchSpace(
         method=str(content["method"]),
         title=str(content.get("title", content["method"])),
-        training={
-            name: _distribution(name, value, origin)
-            for name, value in _section(content, "training", origin).items()
-        },
+        training=training,
         scoring=_lists(content, "scoring", origin),
         earlier=_lists(content, "earlier", origin),
         presets={
             name: _section(content["presets"], name, origin)
             for name in _section(content, "presets", origin)
         },
+        each=each,
     )
 
 

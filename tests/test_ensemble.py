@@ -121,7 +121,24 @@ def test_only_trials_that_got_as_far_as_the_first_one_are_members() -> None:
     assert Winner.kept(entries, {"trial": 0}) == Winner(entries[0])
 
 
-@pytest.mark.parametrize("size", [1, 0, 33])
-def test_an_ensemble_of_one_is_refused_with_its_bounds(size: int) -> None:
-    with pytest.raises(ValueError, match="2 to 32 members; leave it out for a single winner"):
+def test_the_best_under_each_value_are_members_where_the_first_has_one() -> None:
+    scales = {0: 0.75, 1: 0.75, 2: 0.5, 3: None, 4: 1.0}
+    entries = [trial(n, {"quality": 1 - 0.1 * n}) for n in range(5)]
+    entries[4] = replace(entries[4], state="stopped_early")
+    ordered = select(entries, [QUALITY])
+    assert Winner.of(ordered, None, lambda e: scales[e.number]).numbers == [0, 2]
+    # A method that compares no scales wins alone, and so does the only scale.
+    assert Winner.of(ordered[3:], None, lambda e: scales[e.number]).numbers == []
+    assert Winner.of(ordered[:2], None, lambda e: scales[e.number]).numbers == []
+
+
+@pytest.mark.parametrize("size", [0, 33])
+def test_an_ensemble_of_none_is_refused_with_its_bounds(size: int) -> None:
+    with pytest.raises(ValueError, match="2 to 32 members; give 1 for a single winner, or auto"):
         StudyConfig(name="x", category="y", ensemble=size)
+
+
+def test_studies_of_earlier_versions_have_a_single_winner() -> None:
+    assert StudyConfig(name="x", category="y").ensemble == "auto"
+    assert StudyConfig(name="x", category="y", ensemble=1).ensemble is None
+    assert StudyConfig.known({"name": "x", "category": "y"}).ensemble is None

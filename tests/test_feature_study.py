@@ -73,6 +73,11 @@ def test_no_trial_sends_an_image_of_the_study_through_the_backbone_again(
     data = arrays.trial_data()
     whole = [data.train, data.held_out, data.test, torch.from_numpy(arrays.synthetic["images"])]
     assert sorted(table.scale for table in data.features) == [0.5, 0.75, 1.0]
+    assert [point["scale"] for point in bench.spaces[0].starts] == [0.5, 1.0]
+    # Where a scale would show the network too little, it is left out, and for the control, too.
+    small = set_up(config.changed(size=(32, 32)), Home(home))
+    assert [s.complete(s.defaults)["scale"] for s in small.spaces] == [1.0, 1.0]
+    assert not any(space.starts for space in small.spaces)
     assert all(len(table.rows) <= sum(map(len, whole)) for table in data.features)
     sent: list[int] = []
     plain = Extractor.differentiable

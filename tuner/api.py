@@ -60,7 +60,7 @@ class Options(Layout, total=False):
     textures: str | None
     false_positive_rate: float
     threshold: Literal["quantile", "extreme-value"]
-    ensemble: int | None
+    ensemble: int | Literal["auto"] | None
     keep: int
     export: bool
     storage: str | None

@@ -11,6 +11,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from methods.contract import Precision
+from methods.hyperparameter import Value
 from tuner.mending import mend
 from tuner.registry import RegistryError
 from tuner.request import as_begun, check_durable, tracking_uri, warmed
@@ -224,8 +225,11 @@ class Job:
                     f"scores); the winner is chosen by {objectives[0].name}"
                 )
         ordered = ordered or select(entries, objectives, ledger.front())
-        winner = Winner.of(ordered, self.config.ensemble)
-        asked, there = self.config.ensemble or 0, max(1, len(winner.members))
+        size = self.config.ensemble
+        if size == "auto":
+            return Winner.of(ordered, None, self._each)
+        winner = Winner.of(ordered, size)
+        asked, there = size or 0, max(1, len(winner.members))
         if there < asked:
             made = f"it is made of {there}" if winner.members else "the winner is that one alone"
             self.voice.warn(
@@ -233,6 +237,12 @@ class Job:
                 f"trial{'s' * (there > 1)} can be chosen; {made}"
             )
         return winner
+
+    def _each(self, entry: Entry) -> Value | None:
+        """Under which value of what its search space tries each of a trial is; None where it tries
+        nothing so."""
+        space = self.workbench.space(entry.method)
+        return space.complete(entry.point)[space.each] if space.each else None
 
     def _files(self, number: int) -> TrialFiles:
         place = depot_uri(self.config.storage_path, self.config.name, number)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from typing import Literal
 
 from methods.hyperparameter import Value
+from tuner.study.config import AUTO
 
 
 def parse_size(text: str | None) -> tuple[int, int] | None:
@@ -17,6 +19,15 @@ def parse_size(text: str | None) -> tuple[int, int] | None:
         raise ValueError(f"size is {text!r}, but must be like 96, or 96x128 (height x width)")
     height = int(match[1])
     return height, int(match[2] or height)
+
+
+def parse_ensemble(text: str) -> int | Literal["auto"]:
+    """A number of members, or `auto`. Raises ValueError."""
+    if text == AUTO:
+        return "auto"
+    if not text.isdecimal():
+        raise ValueError(f"--ensemble is {text!r}, but must be {AUTO} or a number; 1 for one trial")
+    return int(text)
 
 
 def parse_pins(texts: Sequence[str]) -> dict[str, Value]:

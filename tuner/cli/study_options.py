@@ -94,12 +94,13 @@ def _request(
         ),
     ] = "quantile",
     ensemble: Annotated[
-        int | None,
+        str,
         typer.Option(
-            help="Register the best so many trials as one model. In image AUROC 3 lack 0.114 to "
-            "the best, a single one 0.144; but an image costs 3 passes. A single one if missing."
+            help="Register the best so many trials as one model, of which an image costs so many "
+            "passes; 1 for a single trial. auto: the best trial at each scale at which the "
+            "images are looked at, where the methods compare scales, else a single one."
         ),
-    ] = None,
+    ] = "auto",
     keep: Annotated[int, typer.Option(help="Best trials whose detectors go to MLflow.")] = 3,
     export: Annotated[
         bool, typer.Option(help="Keep the winner as an ONNX graph too, if it says the same.")
@@ -119,7 +120,7 @@ def _request(
     ] = None,
 ) -> dict[str, Any]:
     """A request as `StudyConfig` takes it; texts that only the command line writes are parsed."""
-    from tuner.cli.parsing import parse_pins, parse_size
+    from tuner.cli.parsing import parse_ensemble, parse_pins, parse_size
 
     return {
         "budget": budget,
@@ -148,7 +149,7 @@ def _request(
         "precision": precision,
         "false_positive_rate": false_positive_rate,
         "threshold": threshold,
-        "ensemble": ensemble,
+        "ensemble": parse_ensemble(ensemble),
         "keep": keep,
         "export": export,
         "storage": storage,

@@ -72,7 +72,7 @@ class StudyConfig(BaseModel):
     textures: str | None = None
     false_positive_rate: float = Field(default=0.05, gt=0, lt=1)
     threshold: Literal["quantile", "extreme-value"] = "quantile"
-    ensemble: int | None = None
+    ensemble: int | Literal["auto"] | None = "auto"
     keep: int = Field(default=3, ge=1)
     export: bool = True
     storage: str | None = None
@@ -113,16 +113,18 @@ class StudyConfig(BaseModel):
 
     @field_validator("ensemble")
     @classmethod
-    def _of_some(cls, size: int | None) -> int | None:
-        if size is None:
+    def _of_some(cls, size: int | Literal["auto"] | None) -> int | Literal["auto"] | None:
+        if size is None or size == "auto":
+            return size
+        if size == 1:
             return None
         # Torch comes with it, and most commands that read a configuration need none.
         from methods.ensemble import FEWEST_MEMBERS, MOST_MEMBERS
 
         if not FEWEST_MEMBERS <= size <= MOST_MEMBERS:
             raise ValueError(
-                f"an ensemble has {FEWEST_MEMBERS} to {MOST_MEMBERS} members; leave it out for a "
-                "single winner"
+                f"an ensemble has {FEWEST_MEMBERS} to {MOST_MEMBERS} members; give 1 for a single "
+                "winner, or auto"
             )
         return size
 
@@ -161,7 +163,7 @@ class StudyConfig(BaseModel):
     @classmethod
     def known(cls, content: dict[str, Any]) -> StudyConfig:
         """What was written down before, by this version or an earlier one."""
-        return cls.model_validate({"recipe": 2, "edition": 1, **content})
+        return cls.model_validate({"recipe": 2, "edition": 1, "ensemble": None, **content})
 
 
 def usual_criterion(methods: Sequence[str]) -> str:

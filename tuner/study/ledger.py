@@ -269,13 +269,14 @@ class Ledger:
                 self._tell(frozen, frozen.user_attrs["outcome"], frozen.user_attrs.get("values"))
 
     def _offer_given(self, already: int) -> None:
-        """Enqueue defaults and siblings but for the first `already` of them."""
+        """Enqueue defaults, controls and siblings but for the first `already` of them."""
         spaces = self._spaces.values()
         groups = {s.method: group_name(s.method) if s.siblings else "" for s in spaces}
         given: list[tuple[str, Mapping[str, Value], Kind]] = [
             (space.method, space.defaults, "default") for space in spaces if not space.control
         ]
         given += [(space.method, {}, "control") for space in spaces if space.control]
+        given += [(s.method, point, "default") for s in spaces for point in s.starts]
         given += [(s.method, point, "sibling") for s in spaces for point in s.siblings]
         for method, point, kind in given[already:]:
             self.enqueue(method, point, kind, group=groups[method])
@@ -399,7 +400,7 @@ def group_name(method: str) -> str:
 
 def _given(spaces: Iterable[MethodSpace]) -> int:
     """How many trials of a study are given before the sampler draws its first."""
-    return sum(1 + len(space.siblings) for space in spaces)
+    return sum(1 + len(space.starts) + len(space.siblings) for space in spaces)
 
 
 def _entry(trial: FrozenTrial) -> Entry:

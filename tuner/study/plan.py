@@ -16,7 +16,7 @@ from methods.contract import Context, FeatureMethod, Precision, TrialData, Tunin
 from methods.registry import get_method
 from tuner.limits import memory, processors
 from tuner.study.budget import Budget
-from tuner.study.config import StudyConfig
+from tuner.study.config import AUTO, StudyConfig
 from tuner.study.replicates import FEWEST_TRIALS, USUAL
 from tuner.study.space import MethodSpace
 from tuner.study.study_level import leading_criterion
@@ -356,10 +356,19 @@ class Plan:
             *self._siblings(),
             *([("warm start", f"the best of {config.warm_start} first")] * bool(config.warm_start)),
             *self._replicates(),
-            *([("winner", f"the best {config.ensemble}, as one model")] * bool(config.ensemble)),
+            *self._winner(),
             ("drawn", self._each(lambda space: ", ".join(space.drawn))),
             ("scoring", f"{self._each(_settings)} judged at each rung, none retrained"),
         ]
+
+    def _winner(self) -> list[tuple[str, str]]:
+        """What is registered, where it is more than one trial."""
+        size = self.config.ensemble
+        if size != AUTO:
+            return [("winner", f"the best {size}, as one model")] if size else []
+        compared = sorted({space.each for space in self.spaces if space.starts})
+        text = f"the best trial at each {' and '.join(compared)}, as one model"
+        return [("winner", text)] if compared else []
 
     def _each(self, say: Callable[[MethodSpace], str]) -> str:
         """What is to be said of every method, with its name where there are several."""

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from methods.criteria.contract import Criterion
 from methods.ensemble import FEWEST_MEMBERS
+from methods.hyperparameter import Value
 from tuner.study.groups import passed_over
 from tuner.study.ledger import Entry
 
@@ -90,8 +91,14 @@ class Winner:
         return [member.number for member in self.members]
 
     @classmethod
-    def of(cls, ordered: Sequence[Entry], size: int | None) -> Winner:
-        """The first of the ordered entries, or with `size` an ensemble of the first so many.
+    def of(
+        cls,
+        ordered: Sequence[Entry],
+        size: int | None,
+        each: Callable[[Entry], Value | None] | None = None,
+    ) -> Winner:
+        """The first of the ordered entries, or with `size` an ensemble of the first so many; with
+        `each` of the first under each of its values, where the very first has one.
 
         Only trials that got as far as the first one take part, and no sibling that stands behind
         another. A single trial is no ensemble: where there is no second one, it wins alone.
@@ -100,6 +107,11 @@ class Winner:
         lead = ordered[0]
         able = [e for e in ordered if e.state == lead.state and e.number not in behind]
         members = tuple(able[:size]) if size is not None else ()
+        if each is not None and each(lead) is not None:
+            first: dict[Value | None, Entry] = {}
+            for entry in able:
+                first.setdefault(each(entry), entry)
+            members = tuple(entry for value, entry in first.items() if value is not None)
         return cls(lead, members if len(members) >= FEWEST_MEMBERS else ())
 
     @classmethod

@@ -23,7 +23,8 @@ class MethodSpace:
     defaults that start a self-tuning method from its other usual initial values; a point may give
     values that are not drawn, too. `unless` says by name where a drawn value means nothing: there
     it is not drawn, and a point leaves it out. A `control` is run once at its defaults, to compare
-    with: nothing is drawn for it, and it cannot win.
+    with: nothing is drawn for it, and it cannot win. `each` names a drawn choice of which every
+    value is tried at the defaults, and has a member in an ensemble; empty for none.
     """
 
     method: str
@@ -36,6 +37,18 @@ class MethodSpace:
     siblings: tuple[Mapping[str, Value], ...] = ()
     unless: Mapping[str, tuple[Condition, ...]] = field(default_factory=dict)
     control: bool = False
+    each: str = ""
+
+    @property
+    def starts(self) -> list[dict[str, Value]]:
+        """The defaults under every other value of `each`."""
+        choice = self.drawn.get(self.each)
+        values = choice.values if isinstance(choice, Choice) else ()
+        return [
+            {**self.defaults, self.each: value}
+            for value in values
+            if not same(value, self.defaults[self.each])
+        ]
 
     def complete(self, point: Mapping[str, Value]) -> dict[str, Value]:
         """Every training hyperparameter of a trial, from the drawn ones; the defaults of those
@@ -160,6 +173,7 @@ def build_space(
         default_setting=default_setting,
         pinned=frozenset(pinned),
         unless={name: unless[name] for name in drawn if unless[name]},
+        each=space.each if space.each in drawn else "",
     )
     return replace(built, siblings=_siblings(method, built))
 

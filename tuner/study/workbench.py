@@ -290,7 +290,8 @@ def _controls(
     pins = {name: values[name] for name in SEEN}
     built = build_space(get_method(CONTROL), load_search_space(CONTROL), machine.preset, pins)
     fixed = {**built.fixed, **built.defaults}
-    return (dataclasses.replace(built, drawn={}, defaults={}, fixed=fixed, control=True),)
+    alone = dataclasses.replace(built, drawn={}, defaults={}, fixed=fixed, control=True, each="")
+    return (alone,)
 
 
 def reference_of(
