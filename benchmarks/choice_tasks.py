@@ -90,6 +90,16 @@ class Source:
         return task.split(", ", maxsplit=1)[0] in DESIGN
 
 
+def is_design(task: str) -> bool:
+    """Whether criteria and defaults may be chosen on a task; a shifted one belongs to its own."""
+    return task.split(", ", maxsplit=1)[0] in DESIGN
+
+
+def is_shifted(task: str) -> bool:
+    """Whether its batch, or its training images, are not as they come."""
+    return ", " in task
+
+
 @lru_cache(maxsize=2)
 def surface(source: Source, size: int) -> Surface:
     """All tasks of a source, labels within, for the judge alone."""
