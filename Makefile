@@ -7,23 +7,25 @@ WORKERS ?= 2
 
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
+PYTEST := $(BIN)/pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
-.PHONY: launch test lint types check clean
+.PHONY: launch test check lint types clean
 
 launch: $(INSTALLED)
 	$(BIN)/tuner launch --category $(CATEGORY) --budget $(BUDGET) $(ARGS)
 
-test: lint types check
+test: lint types
+	$(PYTEST)
+
+check: lint types
+	$(PYTEST) -m 'not heavy'
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
 types: $(INSTALLED)
-	$(BIN)/mypy
-
-check: $(INSTALLED)
-	$(BIN)/pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
+	$(BIN)/mypy -n $(WORKERS)
 
 $(INSTALLED): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)

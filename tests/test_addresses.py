@@ -87,6 +87,7 @@ def test_no_proxy_is_asked_for_this_machine(monkeypatch: pytest.MonkeyPatch) -> 
     assert not proxy_bypass_environment("elsewhere.example")
 
 
+@pytest.mark.heavy
 def test_planted_secrets_are_nowhere(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:

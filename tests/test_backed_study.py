@@ -26,6 +26,7 @@ FEATURES = {
 }  # fmt: skip
 
 
+@pytest.mark.heavy
 def test_from_an_ensemble_on_features_to_a_champion_that_pixels_challenge(
     home: Path, tmp_path: Path
 ) -> None:

@@ -104,6 +104,7 @@ def test_the_viewer_opens_the_studys_own_store(tmp_path: Path) -> None:
         viewer(home, "away", optuna=False, host="127.0.0.1", port=5001)
 
 
+@pytest.mark.heavy
 def test_a_page_ends_with_its_command_and_leaves_nothing_behind(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -48,6 +48,7 @@ def config_of(data: Path, **changes: Any) -> StudyConfig:
     return StudyConfig(**{**values, **changes})
 
 
+@pytest.mark.heavy
 def test_an_ensemble_survives_its_driver_and_judges_alike_everywhere(
     home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

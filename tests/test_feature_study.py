@@ -33,6 +33,7 @@ def config_of(data: Path, **changes: Any) -> StudyConfig:
     return StudyConfig(**{**values, **changes})
 
 
+@pytest.mark.heavy
 def test_the_memory_is_a_trial_that_cannot_win(home: Path, tmp_path: Path) -> None:
     where = Home(home)
     config = config_of(write_mvtec(tmp_path / "data"))

@@ -21,6 +21,8 @@ from tuner.study.home import Home
 from tuner.study.ledger import Ledger
 from tuner.voice import Silent
 
+pytestmark = pytest.mark.heavy
+
 
 class Hearing(Silent):
     """Keeps what it is warned of."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+import pytest
+
 from tests.conftest import write_mvtec
 from tests.test_faults import ledger_entries
 from tuner.job import launch
@@ -14,6 +16,8 @@ from tuner.study.home import Home
 from tuner.study.ledger import WarmPoint
 from tuner.study.warm_start import keep_warm_points
 
+pytestmark = pytest.mark.heavy
+
 
 def test_warm_points_first_and_all_criteria_select(home: Path, tmp_path: Path) -> None:
     where = Home(home)
@@ -21,7 +25,7 @@ def test_warm_points_first_and_all_criteria_select(home: Path, tmp_path: Path) -
         name="both", category="part", data=str(write_mvtec(tmp_path / "data")), budget="3",
         methods=("fae",),
         criterion="borda", warm_start="another", engine="local", cpus_per_worker=1, rungs=1,
-        random_trials=1, precision="float32", size=(32, 32),
+        random_trials=1, precision="float32", size=(32, 32), export=False,
         pins={"steps": 4, "width": 4, "batch_size": 4},
     )  # fmt: skip
     where.study("both").path.mkdir(parents=True)
@@ -45,6 +49,7 @@ def test_images_of_one_kind_end_in_a_report_that_says_so(home: Path, tmp_path: P
     config = StudyConfig(
         name="good", category="part", data=str(data), budget="1", methods=("filter-memory",),
         engine="local", cpus_per_worker=1, rungs=1, precision="float32", size=(32, 32),
+        export=False,
     )  # fmt: skip
     summary = launch(config, Home(home))
     audit = summary["audit"]

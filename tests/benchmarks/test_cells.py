@@ -20,6 +20,7 @@ def refuse(number: int) -> dict[str, Any]:
     raise AssertionError("a finished cell was run again")
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("processes", [1, 2])
 def test_cells_are_kept_and_not_run_again(tmp_path: Path, processes: int) -> None:
     path, settings = tmp_path / "out.json", {"side": 32, "values": (1, 2)}

@@ -12,6 +12,8 @@ import pytest
 
 TUNER = str(Path(sys.executable).parent / "tuner")
 
+pytestmark = pytest.mark.heavy
+
 
 @pytest.mark.parametrize(
     "terminal",

@@ -7,7 +7,7 @@ from typing import Any
 
 from rich.console import Console
 
-from tests.study.toys import make_conductor, make_ledger, play, record
+from tests.study.toys import blank, make_conductor, make_ledger, play, record
 from tuner.cli.tables import make_console
 from tuner.cli.view import LineView, LiveView
 from tuner.study.budget import Budget
@@ -29,7 +29,7 @@ def rendered(view: LiveView) -> str:
 
 def test_the_live_view_stays_small_with_fifty_trials(tmp_path: Path) -> None:
     ledger = make_ledger(tmp_path)
-    conductor = make_conductor(ledger, "50")
+    conductor = make_conductor(ledger, "50", rungs=1, blank=blank(rungs=1))
     view = LiveView(Console(file=io.StringIO()), plan(50), conductor, ledger)
     conductor.observe(view)
     spec = conductor.next()

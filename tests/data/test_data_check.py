@@ -89,6 +89,7 @@ def test_the_command_fails_where_a_study_could_not_start(plain: Path) -> None:
     assert "error: category bolts" in found.stdout and "cannot start" in found.stdout
 
 
+@pytest.mark.heavy
 def test_importing_costs_nothing() -> None:
     code = (
         "import sys, tuner.data, tuner.cli.data; "

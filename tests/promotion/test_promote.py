@@ -172,6 +172,7 @@ def test_audited_figures_can_be_required(shop):
     assert promoted(shop, 2, require=["image_auroc>=0.9"]).event.after == 2
 
 
+@pytest.mark.heavy
 def test_two_promotions_at_once_cannot_both_win(shop):
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     racers = [

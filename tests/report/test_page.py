@@ -132,6 +132,7 @@ FRAME = """<!doctype html><title>none</title>
 onload="document.title = this.contentDocument.title"></iframe>"""
 
 
+@pytest.mark.heavy
 @pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed on this machine")
 @pytest.mark.parametrize("width", [360, 1600])
 def test_it_works_in_a_browser(page: str, tmp_path: Path, width: int) -> None:

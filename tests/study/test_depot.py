@@ -12,6 +12,8 @@ from tuner.study.depot import Depot, DepotError, check_place
 
 NAMES = ("weights", "whole")
 
+pytestmark = pytest.mark.heavy
+
 
 @pytest.fixture
 def store(monkeypatch: pytest.MonkeyPatch) -> Iterator[Faltering]:

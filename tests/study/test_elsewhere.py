@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from methods.hyperparameter import Value
+from tests.conftest import write_mvtec
 from tuner.job import launch
 from tuner.request import check_durable
 from tuner.status import study_status
@@ -17,12 +17,11 @@ from tuner.study.home import Home
 from tuner.study.ledger import Ledger, StudyTaken, open_storage
 from tuner.study.plan import Machine
 
-PINS: dict[str, Value] = {"steps": 8, "width": 4, "batch_size": 4}
-
 
 def config(tmp_path: Path, **changes: object) -> StudyConfig:
     asked = {
-        "name": "moved", "category": "tile", "size": (32, 32), "pins": PINS, "budget": "2",
+        "name": "moved", "category": "part", "data": str(tmp_path / "images"), "budget": "2",
+        "methods": ("filter-memory",), "size": (32, 32), "export": False,
         "engine": "local", "cpus_per_worker": 1, "early_stopping": False,
         "storage_path": str(tmp_path / "depot"),
         "tracking_uri": f"sqlite:///{tmp_path / 'mlflow.db'}",
@@ -30,10 +29,12 @@ def config(tmp_path: Path, **changes: object) -> StudyConfig:
     return StudyConfig.model_validate({**asked, **changes})
 
 
+@pytest.mark.heavy
 def test_a_study_goes_on_on_another_machine(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "depot").mkdir()
+    write_mvtec(tmp_path / "images")
     monkeypatch.chdir(tmp_path)
     url = f"sqlite:///{tmp_path / 'ledger.db'}"
     monkeypatch.setenv("TUNER_STORAGE", url)

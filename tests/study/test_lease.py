@@ -65,6 +65,7 @@ def test_of_many_at_once_one_gets_it(url: str) -> None:
     held[0].__exit__(None, None, None)
 
 
+@pytest.mark.heavy
 def test_a_driver_whose_process_is_gone_is_taken_over_from_at_once(url: str) -> None:
     code = (
         "import os, sys\nfrom tuner.study.lease import Lease\n"

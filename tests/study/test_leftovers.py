@@ -25,6 +25,7 @@ def agent(folder: Path, driver: int) -> subprocess.Popen[bytes]:
     return subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)", log])
 
 
+@pytest.mark.heavy
 def test_what_a_dead_driver_left_is_ended_and_nothing_else(tmp_path: Path) -> None:
     dead = subprocess.Popen(["true"])
     dead.wait()
@@ -42,6 +43,7 @@ def test_what_a_dead_driver_left_is_ended_and_nothing_else(tmp_path: Path) -> No
             each.wait()
 
 
+@pytest.mark.heavy
 def test_a_watchdog_waits_for_its_driver(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(leftovers, "_PAUSE", 0.0)
     driver = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)

@@ -44,6 +44,7 @@ def shared(home: Path, **options) -> Tracker:
     return Tracker(default_uri(home), default_artifacts(home), "shared", **options)
 
 
+@pytest.mark.heavy
 def test_two_processes_start_at_once_on_a_fresh_store(home):
     command = [sys.executable, "-W", "ignore", "-c", STARTER, str(home)]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
