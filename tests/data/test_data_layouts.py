@@ -97,6 +97,19 @@ def test_masks_without_images_are_counted(mvtec: Path, visa: Path) -> None:
     assert any(warning.startswith("1 of 4 test images that split_csv") for warning in warnings)
 
 
+@pytest.mark.parametrize(
+    "name", ["unlabelled/u0_GT.png", "unlabelled/Label/u0_label.PNG", "normal/n1.bmp",
+             "unlabelled/rgb/gt/u9.png"]
+)  # fmt: skip
+def test_masks_among_the_images_are_told(plain: Path, name: str) -> None:
+    save(plain / "unlabelled/deeper/u0.png", pixels(10))
+    save(plain / "unlabelled/u0_label_2.png", pixels(11))
+    assert open_source(str(plain)).listing("bolts").warnings == ()
+    save(plain / name, pixels(12))
+    (said,) = open_source(str(plain)).listing("bolts").warnings
+    assert said.startswith("1 of ") and "seem to be masks of others" in said and "u0" not in said
+
+
 def refused(location: object, category: str = "nut") -> str:
     with pytest.raises(DataError) as error:
         open_source(str(location)).listing(category)
