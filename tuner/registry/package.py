@@ -275,10 +275,14 @@ def load_package(folder: Path, device: str = "auto") -> PackagedDetector:
     try:
         packed = (folder / WEIGHTS_FILE).read_bytes()
     except OSError as error:
-        raise PackageError(f"{folder} has no {WEIGHTS_FILE}: {error}") from error
+        raise PackageError(
+            f"{folder} has no {WEIGHTS_FILE} ({error}); restore it from a backup, or launch its "
+            "study again"
+        ) from error
     if hashlib.sha256(packed).hexdigest() != wanted:
         raise PackageError(
-            f"{folder / WEIGHTS_FILE} is damaged: its checksum is not that of {PACKAGE_FILE}"
+            f"{folder / WEIGHTS_FILE} is damaged: its checksum is not that of {PACKAGE_FILE}; "
+            "restore it from a backup, or launch its study again"
         )
     try:
         detector = _restored(package, load(packed))
