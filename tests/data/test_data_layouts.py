@@ -240,6 +240,17 @@ def test_names_of_folders_may_have_any_case(plain: Path, mvtec: Path) -> None:
     assert open_source(str(mvtec)).listing("nut").warnings == ()
 
 
+def test_folders_of_a_data_set_with_a_split_file_may_have_any_case(visa: Path) -> None:
+    (visa / "candle/Data/Masks").rename(visa / "candle/Data/masks")
+    (visa / "candle/Data/Images").rename(visa / "candle/Data/IMAGES")
+    (visa / "candle/Data").rename(visa / "candle/data")
+    (visa / "split_csv/1cls.csv").rename(visa / "split_csv/1CLS.csv")
+    (visa / "split_csv").rename(visa / "Split_CSV")
+    source = open_source(str(visa))
+    assert (source.layout, source.categories()) == ("visa", ["candle", "pcb1"])
+    assert counts(visa, "candle") == (5, 4) and source.listing("candle").warnings == ()
+
+
 def test_a_name_that_differs_by_its_case_alone_is_told(plain: Path) -> None:
     save(plain / "Normal/n0.png", pixels(60))
     listing = open_source(str(plain)).listing("bolts")

@@ -59,7 +59,7 @@ def recognise(tree: Tree) -> Recognised:
     """Look at a tree. Raises DataError where nothing known is found."""
     if visa.split_file(tree) is not None:
         return Recognised("visa", {name: name for name in visa.categories(tree)})
-    if any(folder.split("/")[0] == "split_csv" for folder in tree.folders):
+    if any(folder.split("/")[0].lower() == "split_csv" for folder in tree.folders):
         raise DataError(
             f"{tree.location} has VisA's folder split_csv, but not {visa.SPLIT_FILE} in it; put "
             "that file of the data set back (its two-class splits train on defects)"
@@ -119,7 +119,9 @@ def masks(tree: Tree, layout: Layout, category: str, folder: str) -> dict[str, s
     ground-truth file is opened.
     """
     if layout == "visa":
-        truth, images = f"{category}/Data/Masks", f"{category}/Data/Images"
+        data = child(tree, category, "data") or f"{category}/Data"
+        truth = child(tree, data, "masks") or f"{data}/Masks"
+        images = child(tree, data, "images") or f"{data}/Images"
     elif layout == "mvtec":
         base = f"{folder}/" if folder else ""
         truth = child(tree, folder, "ground_truth") or f"{base}ground_truth"
@@ -350,7 +352,7 @@ def _suggested(tree: Tree) -> str:
 
 
 def _below_is_known(tree: Tree, folder: str) -> bool:
-    if f"{folder}/split_csv" in tree.folders:
+    if child(tree, folder, "split_csv"):
         return True
     inner = (name for name in tree.folders if name.startswith(f"{folder}/"))
     return any(_layout_of(tree, name) for name in inner if name.count("/") == 1)
