@@ -35,7 +35,7 @@ from methods.energy_projection.model import KINDS, VARIATIONAL
 from methods.energy_projection.settings import GRADIENTS
 from methods.registry import get_method
 from tuner.data import prepare, split
-from tuner.data.source import open_source
+from tuner.data.opening import open_source
 from tuner.evaluation import Regions, find_regions, open_labels, pixel_metrics
 
 TARGET = Path(__file__).with_suffix(".json")

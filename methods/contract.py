@@ -193,6 +193,18 @@ class MapDetector(Detector, Protocol):
 
 
 @runtime_checkable
+class InpaintingDetector(Detector, Protocol):
+    """A detector that repairs images."""
+
+    def inpaint(
+        self, images: Tensor, mask: Tensor | None = None, scoring: Scoring | None = None
+    ) -> Tensor:
+        """`[B, 3, H, W]` in [0, 1], changed where `mask` `[B, 1, H, W]` is above 0; where it is
+        None, the detector decides."""
+        ...
+
+
+@runtime_checkable
 class ReconstructingDetector(Detector, Protocol):
     """A detector that says what an image should look like."""
 

@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 import ast
+import re
+from collections.abc import Iterator
+from functools import cache
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
+
+from methods.registry import METHODS
 
 ROOT = Path(__file__).parent.parent
 OWN = {"tuner", "methods", "search_spaces", "cluster"}
@@ -41,11 +47,13 @@ READS_WEIGHTS = {
     "methods/backbones/table.py": {"hashlib"},
     "methods/backbones/timm_features.py": {"timm", "hashlib"},
 }
+# And the one that imports by name.
+BY_NAME = {"methods/plugins.py": {"importlib", "pkgutil", "sys"}}
 
 
 @pytest.mark.parametrize("path", modules("methods"), ids=lambda p: str(p.relative_to(ROOT)))
 def test_methods_are_plain_torch(path: Path) -> None:
-    more = READS_WEIGHTS.get(str(path.relative_to(ROOT)), set())
+    more = {**READS_WEIGHTS, **BY_NAME}.get(str(path.relative_to(ROOT)), set())
     assert tops(path) <= ALLOWED_IN_METHODS | STANDARD_IN_METHODS | more
 
 
@@ -86,3 +94,56 @@ def test_only_the_ledger_speaks_optuna_and_only_the_engine_speaks_ray() -> None:
             assert path.name in ("ledger.py", "store.py", "importance.py"), path
         if "ray" in tops(path):
             assert path.name in ("engine_ray.py", "group.py", "worker.py"), path
+
+
+def nodes(tree: ast.AST) -> Iterator[ast.AST]:
+    """All but what only a type checker reads."""
+    for node in ast.iter_child_nodes(tree):
+        if not (isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test)):
+            yield node
+            yield from nodes(node)
+
+
+def named(node: ast.AST) -> Iterator[tuple[str, ...]]:
+    """What an import, or an entry `module:object` of a table, names: the first that is a module."""
+    if isinstance(node, ast.Import):
+        yield from ((alias.name,) for alias in node.names)
+    elif isinstance(node, ast.ImportFrom) and node.module:
+        yield from ((f"{node.module}.{alias.name}", node.module) for alias in node.names)
+    elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+        yield from ((found,) for found in re.findall(r"^([a-z_.]+):\w+$", node.value))
+
+
+@cache
+def arrows() -> dict[str, set[str]]:
+    """Which modules of ours each module imports, inside functions and by tables of names too."""
+    paths = {
+        ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path
+        for folder in (*sorted(OWN), "tests", "benchmarks")
+        for path in modules(folder)
+    }
+    found: dict[str, set[str]] = {}
+    for name, path in paths.items():
+        meant = (each for node in nodes(ast.parse(path.read_text())) for each in named(node))
+        ours = (next((module for module in each if module in paths), name) for each in meant)
+        found[name] = set(ours) - {name}
+    return found
+
+
+def test_nothing_is_imported_in_a_circle() -> None:
+    # Raises CycleError, which names the modules.
+    TopologicalSorter(arrows()).prepare()
+
+
+def test_a_family_of_methods_imports_no_other() -> None:
+    families = {place.partition(":")[0].rpartition(".")[0] for place in METHODS.builtin.values()}
+    assert len(families) == 7 and "methods.self_tuning" in families
+
+    def family(module: str) -> str | None:
+        return next((each for each in families if f"{module}.".startswith(f"{each}.")), None)
+
+    below = {name: others for name, others in arrows().items() if name.startswith("methods.")}
+    # Its table names them all.
+    del below["methods.registry"]
+    for name, others in below.items():
+        assert {family(other) for other in others} <= {None, family(name)}, name

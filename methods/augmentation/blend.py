@@ -9,7 +9,6 @@ from torch import Tensor
 
 from methods.augmentation import patch
 from methods.augmentation.contract import Augmentation, Draw, Size
-from methods.augmentation.registry import register_augmentation
 from methods.augmentation.sampling import gather_pixels, pixel_grid
 from methods.hyperparameter import Hyperparameter
 
@@ -46,37 +45,35 @@ def _blend(images: Tensor, parameters: Mapping[str, Tensor], draw: Draw) -> Tens
     return images + mask * (texture - images)
 
 
-BLEND = register_augmentation(
-    Augmentation(
-        name="texture-blend",
-        title="a smooth patch of the same image's texture from elsewhere, with a change of colour",
-        source="ours, after ST-SSAD, Algorithm 2 and CutPaste (Li et al., 2021)",
-        hyperparameters=(
-            *patch.SHAPE,
-            Hyperparameter(
-                "opacity",
-                0.9,
-                "weight of the texture in the middle of the patch",
-                low=0.0,
-                high=1.0,
-                symbol="beta",
-            ),
-            Hyperparameter(
-                "jitter",
-                0.1,
-                "greatest change of a channel of the texture",
-                low=0.0,
-                high=1.0,
-                source="CutPaste (Li et al., 2021), colour jitter",
-            ),
+BLEND = Augmentation(
+    name="texture-blend",
+    title="a smooth patch of the same image's texture from elsewhere, with a change of colour",
+    source="ours, after ST-SSAD, Algorithm 2 and CutPaste (Li et al., 2021)",
+    hyperparameters=(
+        *patch.SHAPE,
+        Hyperparameter(
+            "opacity",
+            0.9,
+            "weight of the texture in the middle of the patch",
+            low=0.0,
+            high=1.0,
+            symbol="beta",
         ),
-        differentiable=True,
-        draw_rows=_draw,
-        transform=_blend,
-        ranges={**patch.SHAPE_RANGES, "opacity": (0.2, 1.0), "jitter": (0.0, 0.3)},
-        starts=patch.SIZE_STARTS[1:],
-        periods=patch.SHAPE_PERIODS,
-        resolve=patch.resolve_shape,
-        unresolved=patch.UNRESOLVED,
-    )
+        Hyperparameter(
+            "jitter",
+            0.1,
+            "greatest change of a channel of the texture",
+            low=0.0,
+            high=1.0,
+            source="CutPaste (Li et al., 2021), colour jitter",
+        ),
+    ),
+    differentiable=True,
+    draw_rows=_draw,
+    transform=_blend,
+    ranges={**patch.SHAPE_RANGES, "opacity": (0.2, 1.0), "jitter": (0.0, 0.3)},
+    starts=patch.SIZE_STARTS[1:],
+    periods=patch.SHAPE_PERIODS,
+    resolve=patch.resolve_shape,
+    unresolved=patch.UNRESOLVED,
 )

@@ -9,7 +9,6 @@ from torch import Tensor
 
 from methods.augmentation import box
 from methods.augmentation.contract import Augmentation, Draw, Size
-from methods.augmentation.registry import register_augmentation
 
 
 def _draw(batch: int, size: Size, generator: torch.Generator) -> dict[str, Tensor]:
@@ -21,15 +20,13 @@ def _cut(images: Tensor, parameters: Mapping[str, Tensor], draw: Draw) -> Tensor
     return images.masked_fill(box.inside(draw, "corner", sides), 0.0)
 
 
-CUTOUT = register_augmentation(
-    Augmentation(
-        name="cutout",
-        title="CutOut: a black box wholly inside the image",
-        source="DeVries and Taylor, 2017; as a baseline in ST-SSAD, section 4",
-        hyperparameters=box.BOX,
-        differentiable=False,
-        draw_rows=_draw,
-        transform=_cut,
-        ranges=box.BOX_RANGES,
-    )
+CUTOUT = Augmentation(
+    name="cutout",
+    title="CutOut: a black box wholly inside the image",
+    source="DeVries and Taylor, 2017; as a baseline in ST-SSAD, section 4",
+    hyperparameters=box.BOX,
+    differentiable=False,
+    draw_rows=_draw,
+    transform=_cut,
+    ranges=box.BOX_RANGES,
 )

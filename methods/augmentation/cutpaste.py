@@ -10,7 +10,6 @@ from torch import Tensor
 
 from methods.augmentation import box, patch
 from methods.augmentation.contract import Augmentation, Draw, Size
-from methods.augmentation.registry import register_augmentation
 from methods.augmentation.sampling import gather_pixels, pixel_grid
 from methods.hyperparameter import Hyperparameter
 
@@ -118,50 +117,46 @@ def _scar(images: Tensor, parameters: Mapping[str, Tensor], draw: Draw) -> Tenso
     return torch.where(mask, piece, images)
 
 
-CUTPASTE = register_augmentation(
-    Augmentation(
-        name="cutpaste",
-        title="CutPaste: a box of the image pasted elsewhere in it",
-        source=_PAPER,
-        hyperparameters=(*box.BOX, _JITTER),
-        differentiable=False,
-        draw_rows=_draw_boxes,
-        transform=_paste,
-        ranges={**box.BOX_RANGES, "jitter": (0.0, 0.1)},
-    )
+CUTPASTE = Augmentation(
+    name="cutpaste",
+    title="CutPaste: a box of the image pasted elsewhere in it",
+    source=_PAPER,
+    hyperparameters=(*box.BOX, _JITTER),
+    differentiable=False,
+    draw_rows=_draw_boxes,
+    transform=_paste,
+    ranges={**box.BOX_RANGES, "jitter": (0.0, 0.1)},
 )
 
-CUTPASTE_SCAR = register_augmentation(
-    Augmentation(
-        name="cutpaste-scar",
-        title="CutPaste scar: a thin turned strip of the image pasted elsewhere in it",
-        source=_PAPER,
-        hyperparameters=(
-            Hyperparameter(
-                "log_width",
-                math.log(9 / 256),
-                "logarithm of the strip's width as a share of the root of the image's area",
-                low=math.log(1 / 512),
-                high=math.log(0.5),
-                source=_PAPER + ": 2 to 16 of 256 pixels",
-            ),
-            Hyperparameter(
-                "log_length",
-                math.log(18 / 256),
-                "logarithm of the strip's length as a share of the root of the image's area",
-                low=math.log(1 / 512),
-                high=0.0,
-                source=_PAPER + ": 10 to 25 of 256 pixels",
-            ),
-            _JITTER,
+CUTPASTE_SCAR = Augmentation(
+    name="cutpaste-scar",
+    title="CutPaste scar: a thin turned strip of the image pasted elsewhere in it",
+    source=_PAPER,
+    hyperparameters=(
+        Hyperparameter(
+            "log_width",
+            math.log(9 / 256),
+            "logarithm of the strip's width as a share of the root of the image's area",
+            low=math.log(1 / 512),
+            high=math.log(0.5),
+            source=_PAPER + ": 2 to 16 of 256 pixels",
         ),
-        differentiable=False,
-        draw_rows=_draw_scar,
-        transform=_scar,
-        ranges={
-            "log_width": (math.log(2 / 256), math.log(16 / 256)),
-            "log_length": (math.log(10 / 256), math.log(25 / 256)),
-            "jitter": (0.0, 0.1),
-        },
-    )
+        Hyperparameter(
+            "log_length",
+            math.log(18 / 256),
+            "logarithm of the strip's length as a share of the root of the image's area",
+            low=math.log(1 / 512),
+            high=0.0,
+            source=_PAPER + ": 10 to 25 of 256 pixels",
+        ),
+        _JITTER,
+    ),
+    differentiable=False,
+    draw_rows=_draw_scar,
+    transform=_scar,
+    ranges={
+        "log_width": (math.log(2 / 256), math.log(16 / 256)),
+        "log_length": (math.log(10 / 256), math.log(25 / 256)),
+        "jitter": (0.0, 0.1),
+    },
 )

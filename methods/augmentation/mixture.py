@@ -12,7 +12,6 @@ from torch import Tensor
 from methods.augmentation.blend import BLEND
 from methods.augmentation.contract import Augmentation, Draw, Size, Values
 from methods.augmentation.cutdiff import CUTDIFF_SIGNED
-from methods.augmentation.registry import register_augmentation
 from methods.augmentation.thread import THREAD
 from methods.hyperparameter import Hyperparameter
 
@@ -122,4 +121,4 @@ def mixture_weights(values: Values) -> dict[str, float]:
     return {name: weight / total for name, weight in weights.items()}
 
 
-MIXTURE = register_augmentation(mixture("mixture", (CUTDIFF_SIGNED, THREAD, BLEND)))
+MIXTURE = mixture("mixture", (CUTDIFF_SIGNED, THREAD, BLEND))

@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 
 from methods.augmentation.contract import Augmentation, Draw, Size
-from methods.augmentation.registry import register_augmentation
 from methods.hyperparameter import Hyperparameter
 
 
@@ -25,28 +24,26 @@ def _rotate(images: Tensor, parameters: Mapping[str, Tensor], draw: Draw) -> Ten
     return turned
 
 
-ROTATION = register_augmentation(
-    Augmentation(
-        name="rotation",
-        title="rotation of the whole image by one angle, black where nothing is",
-        source="ST-SSAD, section 3.2.2; Jaderberg et al., 2015",
-        hyperparameters=(
-            Hyperparameter(
-                "angle",
-                math.pi / 4,
-                "angle of every image, anticlockwise",
-                low=-2 * math.pi,
-                high=2 * math.pi,
-                unit="rad",
-                symbol="a",
-                source="ST-SSAD, section 3.2.2",
-            ),
+ROTATION = Augmentation(
+    name="rotation",
+    title="rotation of the whole image by one angle, black where nothing is",
+    source="ST-SSAD, section 3.2.2; Jaderberg et al., 2015",
+    hyperparameters=(
+        Hyperparameter(
+            "angle",
+            math.pi / 4,
+            "angle of every image, anticlockwise",
+            low=-2 * math.pi,
+            high=2 * math.pi,
+            unit="rad",
+            symbol="a",
+            source="ST-SSAD, section 3.2.2",
         ),
-        differentiable=True,
-        draw_rows=_draw_nothing,
-        transform=_rotate,
-        ranges={"angle": (0.0, 2 * math.pi)},
-        starts=tuple({"angle": math.radians(degrees)} for degrees in (45, 135, 225, 315)),
-        periods={"angle": 2 * math.pi},
-    )
+    ),
+    differentiable=True,
+    draw_rows=_draw_nothing,
+    transform=_rotate,
+    ranges={"angle": (0.0, 2 * math.pi)},
+    starts=tuple({"angle": math.radians(degrees)} for degrees in (45, 135, 225, 315)),
+    periods={"angle": 2 * math.pi},
 )

@@ -10,7 +10,6 @@ from torch import Tensor
 
 from methods.augmentation import patch
 from methods.augmentation.contract import Augmentation, Draw, Size, Values
-from methods.augmentation.registry import register_augmentation
 from methods.hyperparameter import Hyperparameter
 
 
@@ -51,75 +50,73 @@ def _resolve(values: Values, size: Size) -> dict[str, float]:
 
 _LENGTH_UNIT = "log of a share of the root of the image's area"
 
-THREAD = register_augmentation(
-    Augmentation(
-        name="thread",
-        title="a thin bent line, dark or bright, turned anew in every image",
-        source="ours, after ST-SSAD, Algorithm 2 and its failure in Fig. 4",
-        hyperparameters=(
-            Hyperparameter(
-                "log_width",
-                math.log(0.02),
-                "half-width of the thread",
-                low=math.log(1e-3),
-                high=math.log(0.2),
-                unit=_LENGTH_UNIT,
-                symbol="log s/r",
-            ),
-            Hyperparameter(
-                "log_length",
-                math.log(0.3),
-                "half-length of the thread; above 1 it crosses the image",
-                low=math.log(1e-2),
-                high=math.log(3.0),
-                unit=_LENGTH_UNIT,
-                symbol="log s r",
-            ),
-            Hyperparameter(
-                "angle",
-                0.0,
-                "middle of the threads' angles, from down towards right",
-                low=-2 * math.pi,
-                high=2 * math.pi,
-                unit="rad",
-                symbol="g",
-            ),
-            Hyperparameter(
-                "spread",
-                0.8,
-                "how far the angle of one thread may be from the middle; pi/2 is any direction",
-                low=0.0,
-                high=math.pi / 2,
-                unit="rad",
-            ),
-            Hyperparameter("bend", 0.3, "greatest rise of an end over length", low=0.0, high=2.0),
-            Hyperparameter(
-                "amplitude",
-                0.5,
-                "depth of the thread: below 0 it is bright",
-                low=-1.0,
-                high=1.0,
-                symbol="A",
-            ),
+THREAD = Augmentation(
+    name="thread",
+    title="a thin bent line, dark or bright, turned anew in every image",
+    source="ours, after ST-SSAD, Algorithm 2 and its failure in Fig. 4",
+    hyperparameters=(
+        Hyperparameter(
+            "log_width",
+            math.log(0.02),
+            "half-width of the thread",
+            low=math.log(1e-3),
+            high=math.log(0.2),
+            unit=_LENGTH_UNIT,
+            symbol="log s/r",
         ),
-        differentiable=True,
-        draw_rows=_draw,
-        transform=_lay,
-        ranges={
-            "log_width": (math.log(0.005), math.log(0.05)),
-            "log_length": (math.log(0.1), math.log(1.0)),
-            "angle": (0.0, math.pi),
-            "spread": (0.0, math.pi / 2),
-            "bend": (0.0, 1.0),
-            "amplitude": (-1.0, 1.0),
-        },
-        starts=tuple(
-            {"log_length": math.log(length), "amplitude": amplitude}
-            for length in (0.1, 0.5)
-            for amplitude in (0.5, -0.5)
+        Hyperparameter(
+            "log_length",
+            math.log(0.3),
+            "half-length of the thread; above 1 it crosses the image",
+            low=math.log(1e-2),
+            high=math.log(3.0),
+            unit=_LENGTH_UNIT,
+            symbol="log s r",
         ),
-        periods={"angle": math.pi},
-        resolve=_resolve,
-        unresolved=patch.UNRESOLVED,
-    )
+        Hyperparameter(
+            "angle",
+            0.0,
+            "middle of the threads' angles, from down towards right",
+            low=-2 * math.pi,
+            high=2 * math.pi,
+            unit="rad",
+            symbol="g",
+        ),
+        Hyperparameter(
+            "spread",
+            0.8,
+            "how far the angle of one thread may be from the middle; pi/2 is any direction",
+            low=0.0,
+            high=math.pi / 2,
+            unit="rad",
+        ),
+        Hyperparameter("bend", 0.3, "greatest rise of an end over length", low=0.0, high=2.0),
+        Hyperparameter(
+            "amplitude",
+            0.5,
+            "depth of the thread: below 0 it is bright",
+            low=-1.0,
+            high=1.0,
+            symbol="A",
+        ),
+    ),
+    differentiable=True,
+    draw_rows=_draw,
+    transform=_lay,
+    ranges={
+        "log_width": (math.log(0.005), math.log(0.05)),
+        "log_length": (math.log(0.1), math.log(1.0)),
+        "angle": (0.0, math.pi),
+        "spread": (0.0, math.pi / 2),
+        "bend": (0.0, 1.0),
+        "amplitude": (-1.0, 1.0),
+    },
+    starts=tuple(
+        {"log_length": math.log(length), "amplitude": amplitude}
+        for length in (0.1, 0.5)
+        for amplitude in (0.5, -0.5)
+    ),
+    periods={"angle": math.pi},
+    resolve=_resolve,
+    unresolved=patch.UNRESOLVED,
 )

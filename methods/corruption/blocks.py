@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from methods.corruption.rows import Rows
+from methods.corruption.rows import Rows, constant
 
 _SIDES = (2, 4, 8, 16)
 _SETS = 3
@@ -34,7 +34,7 @@ def draw_blocks(
     chosen = (share * len(sides)).long().clamp(max=len(sides) - 1)
     grid = [-(-n // _SIDES[0]) for n in size]
     order = torch.rand(batch, *grid, generator=generator, device=device)
-    return BlocksDraw(torch.tensor(sides, device=device)[chosen], order)
+    return BlocksDraw(constant(sides, device)[chosen], order)
 
 
 def paint_blocks(images: Tensor, draw: BlocksDraw) -> tuple[Tensor, Tensor]:

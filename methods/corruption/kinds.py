@@ -18,7 +18,7 @@ from methods.corruption.cutdiff import (
 )
 from methods.corruption.paste import PasteDraw, draw_cutpaste, draw_scar, paint_paste
 from methods.corruption.perlin import PerlinDraw, draw_perlin, perlin_masks
-from methods.corruption.rows import Rows, choose
+from methods.corruption.rows import Rows, choose, constant
 from methods.corruption.seamless import SeamlessDraw, draw_seamless, paint_seamless
 
 
@@ -93,13 +93,15 @@ Present = list[tuple[Kind, Any, Tensor]]
 
 def present(draw: OtherDraw) -> Present:
     """The kinds that samples have, their draws and the samples."""
+    # One look for all kinds: each would wait for a device.
+    kinds = draw.kind.tolist()
     found = []
     for field in fields(draw)[1:]:
         rows = getattr(draw, field.name)
-        if rows is not None:
-            which = torch.nonzero(draw.kind == ALL.index(field.name))[:, 0]
-            if len(which):
-                found.append((OTHERS[field.name], rows[which], which))
+        which = [at for at, kind in enumerate(kinds) if ALL[kind] == field.name]
+        if rows is not None and which:
+            samples = constant(which, draw.kind.device)
+            found.append((OTHERS[field.name], rows[samples], samples))
     return found
 
 

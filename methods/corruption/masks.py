@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from methods.corruption.rows import Rows, between, choose, log_uniform
+from methods.corruption.rows import Rows, between, choose, constant, log_uniform
 
 KINDS = ("blob", "stroke", "dots")
 BLOB, STROKE, DOTS = range(3)
@@ -85,7 +85,7 @@ def draw_masks(
 
     slots = settings.components
     pixel = 1.0 / min(size)
-    extent = torch.tensor([size[1] * pixel, size[0] * pixel], device=device)
+    extent = constant([size[1] * pixel, size[0] * pixel], device)
     edge, count = uniform(2, batch)
     shares = uniform(10, batch, slots)
     present = torch.arange(slots, device=device) < 1 + (count * slots).floor()[:, None]
@@ -140,12 +140,13 @@ def masks(draw: MaskDraw, size: tuple[int, int]) -> Tensor:
     height, width = size
     shrink = min(1.0, _COARSE / min(size))
     coarse = (round(height * shrink), round(width * shrink))
-    level = _blob_levels(draw, size, coarse)
+    found = _components(draw, min(size))
+    level = _blob_levels(draw, found, size, coarse)
     if coarse != size:
         level = F.interpolate(level[:, None], size=size, mode="bilinear", align_corners=False)
         level = level[:, 0]
-    _stroke_levels(draw, level)
-    _dot_levels(draw, level)
+    _stroke_levels(draw, found, level)
+    _dot_levels(draw, found, level)
     level = level.clamp_(0.0, 1.0)
     # the smooth step 3 m^2 - 2 m^3 leaves no kink at the rim of a mask
     return level.square().mul_(level.mul_(-2.0).add_(3.0))[:, None]
@@ -172,9 +173,52 @@ def stamps(axes: Tensor, warp: Tensor, deformation: Tensor, edge: Tensor) -> Ten
     return distance / edge[:, None, None] + 0.5
 
 
-def _blob_levels(draw: MaskDraw, size: tuple[int, int], grid: tuple[int, int]) -> Tensor:
+@dataclass(frozen=True)
+class _Components:
+    """What the shapes of everything that follows depend on, and so must be known here.
+
+    `of[kind]` are sample and slot of the components of a kind, `discs` `[B, C]` how many discs a
+    stroke of its length needs, `most_discs` the most of any stroke; `reach[kind]` is how many
+    pixels the widest disc of a kind reaches.
+    """
+
+    of: tuple[tuple[Tensor, Tensor], ...]
+    discs: Tensor
+    most_discs: int
+    reach: tuple[int, ...]
+
+
+def _components(draw: MaskDraw, side: int) -> _Components:
+    """All in one look: each would wait for a device."""
+    length = (draw.path[:, :, 1:] - draw.path[:, :, :-1]).norm(dim=-1).sum(dim=2)
+    # As many discs as a stroke's own length asks for: others of the batch must not change it.
+    discs = (length * side / _SPACING).ceil().clamp(min=1)
+    wide = [draw.radius, draw.dot_radius.amax(dim=2)]
+    largest = [
+        torch.where(draw.kind == kind, value, 0.0).amax()
+        for kind, value in (
+            (STROKE, discs),
+            (STROKE, wide[0] + 0.5 * draw.edge[:, None]),
+            (DOTS, wide[1] + 0.5 * draw.edge[:, None]),
+        )
+    ]
+    look = torch.cat([draw.kind.flatten().float(), torch.stack(largest)]).tolist()
+    kinds, (most, *reach) = look[:-3], look[-3:]
+    places = [[at for at, found in enumerate(kinds) if found == kind] for kind in range(len(KINDS))]
+    # One copy for all, and none that waits.
+    flat = torch.tensor([at for each in places for at in each], dtype=torch.long)
+    flat = flat.to(draw.kind.device, non_blocking=True)
+    slots = draw.kind.shape[1]
+    of = tuple((part // slots, part % slots) for part in flat.split([len(p) for p in places]))
+    pixels = [max(1, math.ceil(each * side)) for each in reach]
+    return _Components(of, discs, int(most), (0, *pixels))
+
+
+def _blob_levels(
+    draw: MaskDraw, found: _Components, size: tuple[int, int], grid: tuple[int, int]
+) -> Tensor:
     """`[B, h, w]`: the highest level of a sample's blobs at each place of the grid."""
-    owner, slot = torch.nonzero(draw.kind == BLOB, as_tuple=True)
+    owner, slot = found.of[BLOB]
     level = draw.edge.new_full((len(draw.kind), *grid), _FLOOR)
     if len(owner) == 0:
         return level
@@ -201,17 +245,14 @@ def _blob_levels(draw: MaskDraw, size: tuple[int, int], grid: tuple[int, int]) -
     return level.scatter_reduce_(0, owner[:, None, None].expand_as(laid), laid, "amax")
 
 
-def _stroke_levels(draw: MaskDraw, level: Tensor) -> None:
-    owner, slot = torch.nonzero(draw.kind == STROKE, as_tuple=True)
+def _stroke_levels(draw: MaskDraw, found: _Components, level: Tensor) -> None:
+    owner, slot = found.of[STROKE]
     if len(owner) == 0:
         return
-    side = min(level.shape[1:])
     path = draw.path[owner, slot]
     steps = path.shape[1] - 1
-    length = (path[:, 1:] - path[:, :-1]).norm(dim=-1).sum(dim=1)
-    # as many discs as a stroke's own length asks for: others of the batch must not change it
-    needed = (length * side / _SPACING).ceil().clamp(min=1)[:, None]
-    share = (torch.arange(int(needed.max()) + 1, device=path.device) / needed).clamp(max=1)
+    needed = found.discs[owner, slot][:, None]
+    share = (torch.arange(found.most_discs + 1, device=path.device) / needed).clamp(max=1)
     first = (share * steps).long().clamp(max=steps - 1)
     rows = torch.arange(len(path), device=path.device)[:, None]
     points = torch.lerp(
@@ -219,33 +260,33 @@ def _stroke_levels(draw: MaskDraw, level: Tensor) -> None:
     )
     ends = (2 * share - 1).square()
     radii = draw.radius[owner, slot][:, None] * (1 - draw.taper[owner, slot][:, None] * ends)
-    _lay_discs(level, owner, points, radii, draw.edge[owner])
+    _lay_discs(level, owner, points, radii, draw.edge[owner], reach=found.reach[STROKE])
 
 
-def _dot_levels(draw: MaskDraw, level: Tensor) -> None:
-    owner, slot = torch.nonzero(draw.kind == DOTS, as_tuple=True)
+def _dot_levels(draw: MaskDraw, found: _Components, level: Tensor) -> None:
+    owner, slot = found.of[DOTS]
     if len(owner):
         dots, radii = draw.dots[owner, slot], draw.dot_radius[owner, slot]
-        _lay_discs(level, owner, dots, radii, draw.edge[owner])
+        _lay_discs(level, owner, dots, radii, draw.edge[owner], reach=found.reach[DOTS])
 
 
-def _lay_discs(level: Tensor, owner: Tensor, points: Tensor, radii: Tensor, edge: Tensor) -> None:
-    """Raise `level` `[B, H, W]` in place to discs `[S, P]` of the samples `owner` `[S]`."""
+def _lay_discs(
+    level: Tensor, owner: Tensor, points: Tensor, radii: Tensor, edge: Tensor, *, reach: int
+) -> None:
+    """Raise `level` `[B, H, W]` in place to discs `[S, P]` of the samples `owner` `[S]`, none of
+    which reaches further than so many pixels."""
     height, width = level.shape[1:]
     side = min(height, width)
-    widest = float((radii + 0.5 * edge[:, None]).max())
-    reach = max(1, math.ceil(widest * side))
     window = torch.arange(-reach, reach + 1, device=level.device)
     centre = points * side - 0.5
     nearest = centre.round()
     cells = nearest.long()[..., None, :] + window[:, None]
     squared = (window[:, None] + (nearest - centre)[..., None, :]).square()
-    limit = torch.tensor([width, height], device=level.device)
-    outside = (cells < 0) | (cells >= limit)
-    squared = squared.masked_fill(outside, 1e8)
-    cells = cells.clamp(min=torch.zeros_like(limit), max=limit - 1)
-    rows = (owner[:, None, None] * height + cells[..., 1]) * width
-    index = rows[..., :, None] + cells[..., None, :, 0]
+    x, y = (cells[..., axis].clamp(0, limit - 1) for axis, limit in enumerate((width, height)))
+    inside = torch.stack([x, y], dim=-1) == cells
+    squared = squared.masked_fill(~inside, 1e8)
+    rows = (owner[:, None, None] * height + y) * width
+    index = rows[..., :, None] + x[..., None, :]
     distance = (squared[..., 1, None] + squared[..., None, :, 0]).sqrt_()
     slope = (-1.0 / (edge * side))[:, None, None, None]
     heights = torch.addcmul((radii / edge[:, None] + 0.5)[..., None, None], distance, slope)

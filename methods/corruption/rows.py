@@ -33,6 +33,11 @@ class Rows:
         return len(getattr(self, fields(self)[0].name))
 
 
+def constant(values: Sequence[float], device: torch.device) -> Tensor:
+    """Numbers on a device; `torch.tensor` would wait for all that is queued there."""
+    return torch.tensor(values).to(device, non_blocking=True)
+
+
 def log_uniform(share: Tensor, low: float, high: float) -> Tensor:
     """U(0, 1) to a number from low to high, uniform in its logarithm."""
     return low * torch.exp(share * math.log(high / low))

@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from methods.corruption.procedural import procedural
-from methods.corruption.rows import Rows, between, choose, log_uniform
+from methods.corruption.rows import Rows, between, choose, constant, log_uniform
 
 SOURCES = ("pool", "self", "procedural", "constant")
 POOL, SELF, PROCEDURAL, CONSTANT = range(4)
@@ -203,8 +203,8 @@ def textures_at(
     """
     sample, y, x = where
     device, tile = draw.pick.device, bank.tiles.shape[1]
-    counts = torch.tensor([*bank.counts, 1], device=device)
-    first = torch.tensor([0, bank.counts[0], sum(bank.counts[:2]), 0], device=device)
+    counts = constant([*bank.counts, 1], device)
+    first = constant([0, bank.counts[0], sum(bank.counts[:2]), 0], device)
     within = (draw.pick * counts[draw.source]).long()
     index = first[draw.source] + within.clamp(max=counts[draw.source] - 1)
 

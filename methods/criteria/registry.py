@@ -3,42 +3,37 @@
 from __future__ import annotations
 
 from methods.criteria.contract import Criterion
+from methods.plugins import Registry
 
-_CRITERIA: dict[str, Criterion] = {}
+CRITERIA: Registry[Criterion] = Registry(
+    "criterion",
+    "tuner.criteria",
+    modules=tuple(
+        f"methods.criteria.{name}"
+        for name in (
+            "aligned",
+            "alignment",
+            "discordance",
+            "dispersion",
+            "reference",
+            "referenced",
+            "separation",
+            "synthetic",
+        )
+    ),
+)
 
 
 def register_criterion(criterion: Criterion) -> Criterion:
     """Make a criterion known under its name. Raises ValueError for a name in use."""
-    if criterion.name in _CRITERIA:
-        raise ValueError(f"a criterion named {criterion.name!r} is registered already")
-    _CRITERIA[criterion.name] = criterion
-    return criterion
-
-
-def load_builtin() -> None:
-    """Import every criterion of this package once."""
-    from methods.criteria import (  # noqa: F401
-        aligned,
-        alignment,
-        discordance,
-        dispersion,
-        reference,
-        referenced,
-        separation,
-        synthetic,
-    )
+    return CRITERIA.add(criterion.name, criterion)
 
 
 def criterion_names() -> list[str]:
-    load_builtin()
-    return sorted(_CRITERIA)
+    """All names, sorted."""
+    return CRITERIA.names()
 
 
 def get_criterion(name: str) -> Criterion:
-    """The criterion registered under `name`; raises ValueError listing the known names."""
-    load_builtin()
-    if name not in _CRITERIA:
-        raise ValueError(
-            f"criterion is {name!r}, but must be one of: {', '.join(sorted(_CRITERIA))}"
-        )
-    return _CRITERIA[name]
+    """The criterion of that name; raises ValueError listing the known names."""
+    return CRITERIA.get(name)

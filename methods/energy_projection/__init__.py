@@ -1,4 +1,4 @@
-"""Iterative energy-based projection; importing this registers the method `energy-projection`."""
+"""Iterative energy-based projection, the method `energy-projection`."""
 
 from methods.energy_projection.method import EnergyProjection
 

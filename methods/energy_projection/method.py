@@ -17,21 +17,20 @@ from methods.energy_projection.tiles import tile_size
 from methods.energy_projection.training import Trainer
 from methods.hyperparameter import Hyperparameter, Value
 from methods.networks.bergmann import halvings
-from methods.one_class.control import NormalOnly
-from methods.one_class.training import Training, cosine
-from methods.registry import register_method
 from methods.scoring import tier
 from methods.training.course import course
+from methods.training.gradient import GradientTraining
+from methods.training.schedule import cosine
+from methods.training.untuned import NormalOnly
 
 
-@register_method("energy-projection")
 class EnergyProjection(NormalOnly):
     """An autoencoder whose loss is descended in input space to find what an image should be.
 
     Four trainings (`model`), several scores (`score`); see the README beside this file.
     """
 
-    name: ClassVar[str]
+    name: ClassVar[str] = "energy-projection"
     title: ClassVar[str] = "Energy-based projection"
     paper: ClassVar[str] = (
         "Dehaene et al., Iterative energy-based projection on a normal data manifold for anomaly "
@@ -68,7 +67,7 @@ class EnergyProjection(NormalOnly):
             factor = cosine(step, steps) if values["schedule"] == "cosine" else 1.0
             return float(values["learning_rate"]) * factor
 
-        training = Training(context, trainer.model, optimiser, rate, trainer.loss)
+        training = GradientTraining(context, trainer.model, optimiser, rate, trainer.loss)
         yield from course(training, steps, trainer.detector, trainer.diagnostics)
 
     def restore(

@@ -21,9 +21,9 @@ from methods.energy_projection.model import (
 )
 from methods.energy_projection.tiles import cut, move, random_crops, tile_size
 from methods.networks.bergmann import BergmannAutoencoder
-from methods.one_class.training import BATCH, INIT
 from methods.scoring.normalisation import MOST_NORMALS
 from methods.training.batches import choose, evenly
+from methods.training.gradient import BATCH, INIT
 
 _PLACE, _NOISE = 16, 17  # further streams of a trial's seed
 _ACTIVE = 0.01  # nats

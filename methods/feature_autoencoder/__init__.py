@@ -1,5 +1,4 @@
-"""Filtering autoencoders on features of a frozen network; importing this registers `feature-fae`
-and `feature-fae-tuned`."""
+"""Filtering autoencoders on features of a frozen network: `feature-fae` and `feature-fae-tuned`."""
 
 from methods.feature_autoencoder.method import FeatureAutoencoder
 from methods.feature_autoencoder.variants import TunedFeatureAutoencoder

@@ -19,18 +19,16 @@ from methods.feature_autoencoder.hyperparameters import SCORING, TRAINING
 from methods.feature_autoencoder.network import smallest
 from methods.feature_autoencoder.training import Training, bank_bytes
 from methods.hyperparameter import Hyperparameter, Value
-from methods.registry import register_method
 from methods.training.course import course
 
 
-@register_method("feature-fae")
 class FeatureAutoencoder(OnFeatures):
     """An autoencoder that takes corruption and noise out of the features of a frozen network.
 
     See the README beside this file.
     """
 
-    name: ClassVar[str]
+    name: ClassVar[str] = "feature-fae"
     title: ClassVar[str] = "Feature-space filtering autoencoder"
     paper: ClassVar[str] = "FAE (arXiv 2511.07233) and PAE (arXiv 2606.15280), on frozen features"
     hyperparameters: ClassVar[tuple[Hyperparameter, ...]] = (

@@ -10,10 +10,8 @@ from methods.contract import TrialData
 from methods.feature_autoencoder.method import FeatureAutoencoder
 from methods.hypergradient.variant import CORRUPTION_TUNING, LearnsCutDiff, check_tuning, tunes
 from methods.hyperparameter import Hyperparameter, Value
-from methods.registry import register_method
 
 
-@register_method("feature-fae-tuned")
 class TunedFeatureAutoencoder(LearnsCutDiff, FeatureAutoencoder):
     """A feature autoencoder some of whose corruptions are CutDiffs that learn, by hypergradient
     through the frozen network, to look like the unlabelled batch's anomalies.
@@ -21,7 +19,7 @@ class TunedFeatureAutoencoder(LearnsCutDiff, FeatureAutoencoder):
     See `methods.hypergradient.corruption` for the equation.
     """
 
-    name: ClassVar[str]
+    name: ClassVar[str] = "feature-fae-tuned"
     title: ClassVar[str] = "Feature-space filtering autoencoder with a learned CutDiff"
     paper: ClassVar[str] = (
         "ours; FAE (arXiv 2511.07233) on frozen features, and ST-SSAD (Yoo et al., 2023), Eq. 3"

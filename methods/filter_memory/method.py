@@ -13,20 +13,19 @@ from methods.contract import Context, Progress, TrialData, stream_seed, unit
 from methods.criteria.appearance import Appearance, nearest, sample
 from methods.filter_memory.detector import SCORING, FilterMemoryDetector
 from methods.hyperparameter import Hyperparameter, Value
-from methods.one_class.control import NormalOnly
-from methods.registry import register_method
 from methods.scoring.normalisation import MOST_NORMALS
 from methods.training.batches import evenly
+from methods.training.untuned import NormalOnly
 
 _BATCH = 32
 _STREAM = 0xF1
 _FEWEST_PIXELS = 16
 
 
-@register_method("filter-memory")
 class FilterMemory(NormalOnly):
     """Nearest neighbours among descriptions of normal pixels by fixed filters."""
 
+    name: ClassVar[str] = "filter-memory"
     title: ClassVar[str] = "Filter memory"
     paper: ClassVar[str] = "after PatchCore (Roth et al., 2022), without a trained network"
     hyperparameters: ClassVar[tuple[Hyperparameter, ...]] = (

@@ -1,4 +1,4 @@
-"""Filtering and projecting autoencoders; importing this registers `fae`, `pae` and `fae-tuned`."""
+"""Filtering and projecting autoencoders: `fae`, `pae` and `fae-tuned`."""
 
 from methods.filtering_autoencoder.method import FilteringAutoencoder
 from methods.filtering_autoencoder.variants import (

@@ -21,19 +21,17 @@ from methods.filtering_autoencoder.projection import PROJECTION
 from methods.filtering_autoencoder.training import Training
 from methods.hyperparameter import Hyperparameter, Value, complete
 from methods.networks.unet import check_size
-from methods.registry import register_method
 from methods.scoring.pipeline import TIER
 from methods.training.course import course
 
 
-@register_method("fae")
 class FilteringAutoencoder:
     """A U-Net trained to take corruptions out of normal images and leave the rest as it is.
 
     Covers FAE (anchored noise) and PAE (none); see the README beside this file.
     """
 
-    name: ClassVar[str]
+    name: ClassVar[str] = "fae"
     title: ClassVar[str] = "Filtering autoencoder"
     paper: ClassVar[str] = "FAE (arXiv 2511.07233) and Bauer et al., PAE (arXiv 2606.15280)"
     hyperparameters: ClassVar[tuple[Hyperparameter, ...]] = (

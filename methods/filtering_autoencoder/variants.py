@@ -10,7 +10,6 @@ from methods.contract import TrialData
 from methods.filtering_autoencoder.method import FilteringAutoencoder
 from methods.hypergradient.variant import CORRUPTION_TUNING, LearnsCutDiff, check_tuning
 from methods.hyperparameter import Hyperparameter, Value
-from methods.registry import register_method
 
 
 def _defaulting(
@@ -19,11 +18,10 @@ def _defaulting(
     return tuple(replace(p, default=defaults.get(p.name, p.default)) for p in declared)
 
 
-@register_method("pae")
 class ProjectingAutoencoder(FilteringAutoencoder):
     """PAE: the filtering autoencoder without noise, judged by SSIM."""
 
-    name: ClassVar[str]
+    name: ClassVar[str] = "pae"
     title: ClassVar[str] = "Projecting autoencoder"
     paper: ClassVar[str] = "Bauer et al., PAE (arXiv 2606.15280)"
     hyperparameters: ClassVar[tuple[Hyperparameter, ...]] = _defaulting(
@@ -31,7 +29,6 @@ class ProjectingAutoencoder(FilteringAutoencoder):
     )
 
 
-@register_method("fae-tuned")
 class TunedFilteringAutoencoder(LearnsCutDiff, FilteringAutoencoder):
     """A filtering autoencoder some of whose corruptions are CutDiffs that learn, by hypergradient,
     to look like the unlabelled batch's anomalies.
@@ -39,7 +36,7 @@ class TunedFilteringAutoencoder(LearnsCutDiff, FilteringAutoencoder):
     See `methods.hypergradient.corruption` for the equation.
     """
 
-    name: ClassVar[str]
+    name: ClassVar[str] = "fae-tuned"
     title: ClassVar[str] = "Filtering autoencoder with a learned CutDiff"
     paper: ClassVar[str] = (
         "ours; FAE (arXiv 2511.07233) and ST-SSAD (Yoo et al., 2023), Eq. 3 and 5"

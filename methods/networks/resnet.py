@@ -197,3 +197,16 @@ def projection_resnet18(
         norm=norm,
         activation=activation,
     )
+
+
+def initialise(network: nn.Module, generator: torch.Generator) -> None:
+    """He initialisation of convolutions, PyTorch's usual one of linear layers, drawn anew."""
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d):
+            nn.init.kaiming_normal_(
+                module.weight, mode="fan_out", nonlinearity="relu", generator=generator
+            )
+        elif isinstance(module, nn.Linear):
+            bound = module.in_features**-0.5
+            nn.init.uniform_(module.weight, -bound, bound, generator=generator)
+            nn.init.uniform_(module.bias, -bound, bound, generator=generator)

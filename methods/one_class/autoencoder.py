@@ -15,16 +15,16 @@ from torch.nn import functional
 
 from methods.contract import Context, Progress, Scoring, TrialData, stream_seed, unit
 from methods.hyperparameter import Hyperparameter, Value, complete
-from methods.one_class import hyperparameters as declare
-from methods.one_class.control import NormalOnly
-from methods.one_class.training import INIT, Training, batch_at, cosine
 from methods.onepass import OnePass
-from methods.registry import register_method
 from methods.scoring import pipeline
 from methods.scoring.normalisation import MOST_NORMALS, MapStatistics, packed, unpacked
 from methods.state import below, under
+from methods.training import hyperparameters as declare
 from methods.training.batches import evenly
 from methods.training.course import course
+from methods.training.gradient import INIT, GradientTraining, batch_at
+from methods.training.schedule import cosine
+from methods.training.untuned import NormalOnly
 
 _BATCH = 64
 _SMALLEST_MAP = 4
@@ -167,11 +167,10 @@ def _filled(scoring: Scoring) -> Scoring:
     return complete(SCORING, scoring)
 
 
-@register_method("ae")
 class Autoencoder(NormalOnly):
     """A convolutional autoencoder trained on normal images by the mean squared error."""
 
-    name: ClassVar[str]
+    name: ClassVar[str] = "ae"
     title: ClassVar[str] = "Autoencoder"
     paper: ClassVar[str] = _PAPER
     hyperparameters: ClassVar[tuple[Hyperparameter, ...]] = (
@@ -219,7 +218,7 @@ class Autoencoder(NormalOnly):
             detector.measure(evenly(data.held_out, MOST_NORMALS))
             return detector
 
-        training = Training(context, network, optimiser, rate, loss)
+        training = GradientTraining(context, network, optimiser, rate, loss)
         yield from course(training, steps, snapshot)
 
     def restore(

@@ -11,17 +11,15 @@ from torch import Tensor, nn
 
 from methods.contract import Context, Progress, Scoring, TrialData, stream_seed, unit
 from methods.hyperparameter import Hyperparameter, Value
-from methods.networks.resnet import ResNet18, stem_for
-from methods.one_class import hyperparameters as declare
-from methods.one_class.control import NormalOnly
-from methods.one_class.training import INIT, Training, batch_at
+from methods.networks.hyperparameters import NETWORK
+from methods.networks.resnet import ResNet18, initialise, stem_for
 from methods.onepass import OnePass
-from methods.registry import register_method
-from methods.self_tuning.checks import check_training_images
-from methods.self_tuning.hyperparameters import NETWORK
-from methods.self_tuning.network import initialise
 from methods.state import below, on_cpu, under
+from methods.training import hyperparameters as declare
+from methods.training.checks import check_training_images
 from methods.training.course import course
+from methods.training.gradient import INIT, GradientTraining, batch_at
+from methods.training.untuned import NormalOnly
 
 _BATCH = 64
 # A coordinate of the centre at zero could be met by weights that are all zero.
@@ -83,11 +81,10 @@ def centre_of(trunk: ResNet18, train: Tensor) -> Tensor:
     return torch.where(centre.abs() < _LEAST_COORDINATE, sign * _LEAST_COORDINATE, centre)
 
 
-@register_method("deep-svdd")
 class DeepSVDD(NormalOnly):
     """One-class DeepSVDD on the trunk of the self-tuned detector."""
 
-    name: ClassVar[str]
+    name: ClassVar[str] = "deep-svdd"
     title: ClassVar[str] = "DeepSVDD"
     paper: ClassVar[str] = "DeepSVDD (Ruff et al., 2018)"
     hyperparameters: ClassVar[tuple[Hyperparameter, ...]] = (
@@ -121,7 +118,7 @@ class DeepSVDD(NormalOnly):
         def rate(step: int) -> float:
             return float(values["learning_rate"]) * (1 if step < _FAST_SHARE * steps else _SLOW)
 
-        training = Training(context, trunk, optimiser, rate, loss)
+        training = GradientTraining(context, trunk, optimiser, rate, loss)
         yield from course(
             training,
             steps,

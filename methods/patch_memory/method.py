@@ -19,7 +19,6 @@ from methods.contract import Context, Progress, TrialData
 from methods.hyperparameter import Hyperparameter, Value
 from methods.patch_memory.coreset import CORESETS
 from methods.patch_memory.detector import PatchMemoryDetector, nearest_distance
-from methods.registry import register_method
 from methods.scoring.levels import MAP_SCORING
 from methods.training.batches import evenly, uncorrupted
 
@@ -28,14 +27,13 @@ _SCALE_IMAGES = 64
 _LOSS_ROWS = 4096
 
 
-@register_method("patch-memory")
 class PatchMemory(OnFeatures):
     """Nearest neighbours among features of normal images; nothing is trained.
 
     See the README beside this file.
     """
 
-    name: ClassVar[str]
+    name: ClassVar[str] = "patch-memory"
     title: ClassVar[str] = "Patch memory"
     paper: ClassVar[str] = "PatchCore (Roth et al., 2022)"
     hyperparameters: ClassVar[tuple[Hyperparameter, ...]] = (

@@ -12,46 +12,11 @@ from methods.hypergradient.hyperparameters import (
     WARM_SHARE,
 )
 from methods.hyperparameter import Hyperparameter
+from methods.networks.hyperparameters import NETWORK
 from methods.self_tuning.starting_point import initial_hyperparameters
 
 _PAPER = "ST-SSAD, Appendix C.2"
 _CUTPASTE = "CutPaste (Li et al., 2021); ST-SSAD takes its model from there"
-
-NETWORK: tuple[Hyperparameter, ...] = (
-    Hyperparameter(
-        "width",
-        64,
-        "channels of ResNet-18's first stage; the embedding is 8 times as wide",
-        low=2,
-        high=128,
-        log=True,
-        unit="channels",
-        source="ResNet-18 (He et al., 2016)",
-    ),
-    Hyperparameter(
-        "stem",
-        "auto",
-        "small: 3 x 3 without pooling; large: 7 x 7 with pooling, then a sixteenth of the pixels;"
-        " auto: small for a shorter side of 64 pixels at most",
-        choices=("auto", "small", "large"),
-        source="ours; ResNet-18 has the large one",
-    ),
-    Hyperparameter(
-        "norm",
-        "batch",
-        "batch normalisation, over normal and augmented images together, or group normalisation,"
-        " which does not know of batches",
-        choices=("batch", "group"),
-        source="ResNet-18 (He et al., 2016) has batch normalisation",
-    ),
-    Hyperparameter(
-        "unit_embedding",
-        True,
-        "whether embeddings are divided by their length",
-        choices=(True, False),
-        source="ours, after the first author's earlier study (Yoo et al., 2022)",
-    ),
-)
 
 TRAINING: tuple[Hyperparameter, ...] = (
     Hyperparameter(

@@ -12,8 +12,6 @@ from torch import Tensor
 from methods.augmentation import get_augmentation
 from methods.contract import Context, Progress, TrialData, unit
 from methods.hyperparameter import Hyperparameter, Value, complete
-from methods.registry import register_method
-from methods.self_tuning.checks import check_steps, check_training_images
 from methods.self_tuning.detector import DensityDetector
 from methods.self_tuning.guards import comparable, diagnose, warnings
 from methods.self_tuning.hyperparameters import HYPERPARAMETERS
@@ -26,6 +24,7 @@ from methods.self_tuning.starting_point import (
     usual_starts,
 )
 from methods.training.batches import test_batch_size, tuning_images
+from methods.training.checks import check_steps, check_training_images
 
 _SAMPLE = 32
 _PART = 64  # images converted at a time
@@ -33,14 +32,13 @@ _PART = 64  # images converted at a time
 _TRAJECTORY = 12
 
 
-@register_method("st-ssad")
 class SelfTuningDetector:
     """A classifier of augmented images whose augmentation is learned by gradient, without labels.
 
     See the README beside this file for the equations and for what the paper leaves open.
     """
 
-    name: ClassVar[str]
+    name: ClassVar[str] = "st-ssad"
     title: ClassVar[str] = "Self-tuning detector"
     paper: ClassVar[str] = "ST-SSAD (Yoo, Zhao and Akoglu, 2023)"
     hyperparameters: ClassVar[tuple[Hyperparameter, ...]] = HYPERPARAMETERS

@@ -6,9 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-from torch import nn
 
-from methods.networks.resnet import Norm, ProjectionNetwork, ResNet18, stem_for
+from methods.networks.resnet import Norm, ProjectionNetwork, ResNet18, initialise, stem_for
 
 _SECOND_HEAD = 128
 
@@ -18,7 +17,7 @@ def build_network(values: Mapping[str, Any], size: tuple[int, int], seed: int) -
 
     The initial weights follow from `seed` alone.
     """
-    norm: Norm = values["norm"]
+    norm: Norm = values.get("norm", "batch")
     stem = stem_for(size) if values["stem"] == "auto" else values["stem"]
     trunk = ResNet18(values["width"], stem, norm)
     network = ProjectionNetwork(
@@ -29,16 +28,3 @@ def build_network(values: Mapping[str, Any], size: tuple[int, int], seed: int) -
     )
     initialise(network, torch.Generator().manual_seed(seed))
     return network
-
-
-def initialise(network: nn.Module, generator: torch.Generator) -> None:
-    """He initialisation of convolutions, PyTorch's usual one of linear layers, drawn anew."""
-    for module in network.modules():
-        if isinstance(module, nn.Conv2d):
-            nn.init.kaiming_normal_(
-                module.weight, mode="fan_out", nonlinearity="relu", generator=generator
-            )
-        elif isinstance(module, nn.Linear):
-            bound = module.in_features**-0.5
-            nn.init.uniform_(module.weight, -bound, bound, generator=generator)
-            nn.init.uniform_(module.bias, -bound, bound, generator=generator)

@@ -100,12 +100,12 @@ def evenly(images: Tensor, most: int) -> Tensor:
 
 
 def test_batch_size(values: Mapping[str, Any]) -> int:
-    return int(values["test_batch_size"]) or int(values["batch_size"])
+    return int(values.get("test_batch_size", 0)) or int(values["batch_size"])
 
 
 def tuning_images(test: Tensor, values: Mapping[str, Any]) -> Tensor:
     """The unlabelled images that tuning may look at: all, or the half of `tuning_half`."""
-    if values["validation"] == "all":
+    if values.get("validation", "all") == "all":
         return test
     return test[tuning_half(len(test)).to(test.device)]
 

@@ -7,8 +7,7 @@ from typing import Any
 
 import pytest
 
-from methods import registry
-from methods.registry import get_method
+from methods.registry import METHODS, get_method
 from search_spaces.loader import load_search_space
 from tuner.study.space import build_space
 
@@ -18,9 +17,9 @@ def idle() -> Iterator[Any]:
     """The method that waits, known while a test lasts."""
     import idle
 
-    registry._METHODS.setdefault("idle", idle.Idle())
+    METHODS.known.setdefault("idle", idle.Idle())
     yield idle
-    registry._METHODS.pop("idle")
+    METHODS.known.pop("idle")
 
 
 def test_waiting_trials_are_of_the_usual_size(idle: Any) -> None:

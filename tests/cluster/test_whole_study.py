@@ -10,8 +10,7 @@ from pathlib import Path
 
 import boto3
 import pytest
-from click.testing import Result
-from typer.testing import CliRunner
+from typer.testing import CliRunner, Result
 
 from benchmarks.servers import BUCKET, mlflow_server, postgres
 from tests.conftest import TINY, write_mvtec

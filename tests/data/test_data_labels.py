@@ -169,6 +169,30 @@ def test_masks_that_look_inverted_are_told(mvtec: Path) -> None:
     assert said.startswith("1 of 3 masks cover more than half") and "inverted" in said
 
 
+def test_masks_are_found_by_the_names_that_data_sets_give_them(mvtec: Path) -> None:
+    truth = mvtec / "nut/ground_truth"
+    # MVTec LOCO AD has one mask a part, in a folder named after the image.
+    (truth / "scratch/000_mask.png").unlink()
+    save(truth / "scratch/000/000.png", np.minimum(box_mask(2), 236))
+    save(truth / "scratch/000/001.png", np.minimum(box_mask(12), 251))
+    (truth / "scratch/001_mask.png").rename(truth / "scratch/001_GT.png")
+    (truth / "bent/000_mask.png").unlink()
+    save(truth / "bent/000.bmp", box_mask(10))
+    save(truth / "bent/001_label.png", box_mask(11))
+    found = labels_of(mvtec, "nut", None)
+    assert found.missing_masks == 0 and found.masks is not None
+    for name, mask in {
+        "scratch/000": box_mask(2) | box_mask(12),
+        "scratch/001": box_mask(3),
+        "bent/000": box_mask(10),
+        "bent/001": box_mask(11),
+    }.items():
+        at = place(mvtec, "nut", mvtec / f"nut/test/{name}.png")
+        assert np.array_equal(found.masks[at], mask > 0)
+    save(truth / "scratch/000/001.png", box_mask(2, 40, 48))
+    assert labels_of(mvtec, "nut", None).missing_masks == 1
+
+
 def test_names_in_another_case_and_a_batch_without_good_images(mvtec: Path) -> None:
     nut = mvtec / "nut"
     (nut / "test/good").rename(nut / "test/Good")

@@ -97,6 +97,19 @@ def test_masks_without_images_are_counted(mvtec: Path, visa: Path) -> None:
     assert any(warning.startswith("1 of 4 test images that split_csv") for warning in warnings)
 
 
+@pytest.mark.parametrize(
+    "name", ["unlabelled/u0_GT.png", "unlabelled/Label/u0_label.PNG", "normal/n1.bmp",
+             "unlabelled/rgb/gt/u9.png"]
+)  # fmt: skip
+def test_masks_among_the_images_are_told(plain: Path, name: str) -> None:
+    save(plain / "unlabelled/deeper/u0.png", pixels(10))
+    save(plain / "unlabelled/u0_label_2.png", pixels(11))
+    assert open_source(str(plain)).listing("bolts").warnings == ()
+    save(plain / name, pixels(12))
+    (said,) = open_source(str(plain)).listing("bolts").warnings
+    assert said.startswith("1 of ") and "seem to be masks of others" in said and "u0" not in said
+
+
 def refused(location: object, category: str = "nut") -> str:
     with pytest.raises(DataError) as error:
         open_source(str(location)).listing(category)
@@ -225,6 +238,17 @@ def test_names_of_folders_may_have_any_case(plain: Path, mvtec: Path) -> None:
     (nut / "test").rename(nut / "Test")
     assert counts(mvtec, "nut") == (6, 7)
     assert open_source(str(mvtec)).listing("nut").warnings == ()
+
+
+def test_folders_of_a_data_set_with_a_split_file_may_have_any_case(visa: Path) -> None:
+    (visa / "candle/Data/Masks").rename(visa / "candle/Data/masks")
+    (visa / "candle/Data/Images").rename(visa / "candle/Data/IMAGES")
+    (visa / "candle/Data").rename(visa / "candle/data")
+    (visa / "split_csv/1cls.csv").rename(visa / "split_csv/1CLS.csv")
+    (visa / "split_csv").rename(visa / "Split_CSV")
+    source = open_source(str(visa))
+    assert (source.layout, source.categories()) == ("visa", ["candle", "pcb1"])
+    assert counts(visa, "candle") == (5, 4) and source.listing("candle").warnings == ()
 
 
 def test_a_name_that_differs_by_its_case_alone_is_told(plain: Path) -> None:

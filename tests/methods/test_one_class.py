@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from methods.contract import Context, Diverged, Progress, TrialData, unit
 from methods.one_class.autoencoder import levels_of
 from methods.one_class.deep_svdd import build_trunk, centre_of
-from methods.one_class.training import cosine
 from methods.registry import get_method
+from methods.training.schedule import cosine
 from tests.methods.stripes import waves
 
 SIZE = (16, 16)

@@ -11,6 +11,8 @@ import torch
 from PIL import Image
 
 from methods.contract import unit
+from methods.registry import get_method
+from tests.methods import conformance
 from tests.registry.conftest import SIZE, write_toy
 from tuner.registry import PackageError, load_package, read_package
 from tuner.registry.package import PACKAGE_FILE, WEIGHTS_FILE
@@ -68,6 +70,54 @@ def test_every_form_of_the_same_image_gets_the_same_answer(toy, tmp_path):
         found = packaged.predict(form)
         assert found["map"].shape == (1, *SIZE)
         assert found["score"] == pytest.approx(expected["score"], abs=0)
+
+
+def test_images_are_repaired_where_a_mask_says_so(tmp_path):
+    method, data = get_method("energy-projection"), conformance.images((32, 32))
+    detector = conformance.fitted(method, data)[-1].detector
+    scoring = conformance.grid_of(method)[0]
+    write_toy(
+        tmp_path / "package", method="energy-projection", size=(32, 32), scoring=scoring,
+        hyperparameters=conformance.small(method), weights=detector.weights(),
+    )  # fmt: skip
+    packaged = load_package(tmp_path / "package", "cpu")
+    images = pictures(34, (32, 32))  # more than one batch
+    mask = np.zeros((64, 64), bool)
+    mask[16:32, 16:24] = True
+    inside = mask[::2, ::2]
+    repaired = packaged.inpaint(images, mask, iterations=2)
+    assert repaired.dtype == np.uint8 and repaired.shape == images.shape
+    assert np.array_equal(repaired[:, ~inside], images[:, ~inside])
+    assert (repaired[:, inside] != images[:, inside]).any((1, 2)).all()
+    batch = unit(torch.from_numpy(images).permute(0, 3, 1, 2))
+    marks = torch.from_numpy(inside)[None, None].float()
+    alone = detector.inpaint(batch, marks, {**scoring, "iterations": 2})
+    wanted = alone.mul(255).round().permute(0, 2, 3, 1)
+    assert np.abs(repaired - wanted.numpy()).max() <= 1
+
+    (tmp_path / "mask.png").write_bytes(png(np.dstack([mask * np.uint8(200)] * 3)))
+    for form in (str(tmp_path / "mask.png"), Image.open(tmp_path / "mask.png"), mask * 1.0):
+        assert np.array_equal(packaged.inpaint(images[0], form, iterations=2)[0], repaired[0])
+    each = [mask if index == 33 else ~mask for index in range(34)]
+    assert np.array_equal(packaged.inpaint(images, each, iterations=2)[33], repaired[33])
+    blind = packaged.inpaint(images[:2], iterations=2)
+    assert blind.shape == (2, 32, 32, 3) and (blind != images[:2]).any()
+
+    for masks, said in (
+        ([mask, mask], "there are 2 masks for 34 images; give one for each, or one"),
+        (np.zeros((4, 4, 3)), r"mask 0 is \[4, 4, 3\], but must be \[H, W\]"),
+        ("nowhere.png", "mask 0: .*No such file"),
+        ([3], "mask 0: "),
+    ):
+        with pytest.raises(ValueError, match=said):
+            packaged.inpaint(images, masks)
+    with pytest.raises(ValueError, match="iteration"):
+        packaged.inpaint(images[0], mask, iterations=0)
+
+
+def test_a_model_that_repairs_nothing_says_so(toy):
+    with pytest.raises(ValueError, match="registry_toy repairs no images; one of energy-proj"):
+        load_package(toy[0]).inpaint(pictures(1))
 
 
 def test_grey_images_of_any_shape(toy):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -19,8 +20,8 @@ from tests.registry.conftest import write_toy
 from tuner.addresses import local_path
 from tuner.registry import PackageError, RegistryError, load_package, register_winner, save_package
 from tuner.registry.locate import locate
-from tuner.registry.register import model_name
-from tuner.registry.versions import all_versions, by_alias, speaking_to
+from tuner.registry.register import model_name, package_digest
+from tuner.registry.versions import Version, all_versions, by_alias, fetch, speaking_to
 from tuner.study.home import Home
 from tuner.tracking import Tracker, default_artifacts, default_uri
 from tuner.tracking.store import make_client
@@ -272,6 +273,65 @@ def test_a_home_of_any_name_keeps_its_models_and_so_it_does_when_moved(tmp_path,
     source = client.get_model_version("tile", "1").source
     assert source.startswith(default_artifacts(moved)) and local_path(source).is_dir()
     assert client.get_run(run).info.artifact_uri.startswith(default_artifacts(moved))
+
+
+class Elsewhere:
+    """A registry whose one version has its files in a bucket, and that bucket."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.asked = folder, 0
+        tags = {"tuner.package": package_digest(folder / "data/package")}
+        self.version = Version("tile", 1, tags)
+
+    def get_model_version_download_uri(self, name: str, version: str) -> str:
+        return "s3://bucket/models/1"
+
+    def download(self, artifact_uri: str, dst_path: str, tracking_uri: str) -> str:
+        self.asked += 1
+        return str(shutil.copytree(self.folder, Path(dst_path) / "artifacts"))
+
+
+@pytest.mark.parametrize("spoil", ["cut", "flipped", "gone", "no-package", "empty", None])
+def test_a_copy_of_a_package_that_is_damaged_is_fetched_again(tmp_path, monkeypatch, spoil):
+    write_toy(tmp_path / "bucket/data/package")
+    there, models = Elsewhere(tmp_path / "bucket"), tmp_path / "home/models"
+    monkeypatch.setattr("mlflow.artifacts.download_artifacts", there.download)
+    copy = fetch(there, "http://x", there.version, models)
+    weights = copy / "detector.safetensors"
+    content = weights.read_bytes()
+    if spoil == "cut":
+        weights.write_bytes(content[:-1])
+    elif spoil == "flipped":
+        weights.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    elif spoil == "gone":
+        weights.unlink()
+    elif spoil == "no-package":
+        (copy / "package.json").unlink()
+    elif spoil == "empty":
+        shutil.rmtree(copy)
+    assert fetch(there, "http://x", there.version, models) == copy
+    assert there.asked == (1 if spoil is None else 2)
+    assert weights.read_bytes() == content and load_package(copy)
+    assert len(list(models.iterdir())) == 1, "nothing half-made is left"
+
+
+def test_a_copy_that_cannot_be_fetched_again_is_named_with_its_cure(tmp_path, monkeypatch):
+    write_toy(tmp_path / "bucket/data/package")
+    there, models = Elsewhere(tmp_path / "bucket"), tmp_path / "home/models"
+    monkeypatch.setattr("mlflow.artifacts.download_artifacts", there.download)
+    weights = fetch(there, "http://x", there.version, models) / "detector.safetensors"
+    weights.write_bytes(b"torn")
+    (there.folder / "data/package/detector.safetensors").write_bytes(b"torn too")
+    with pytest.raises(RegistryError, match=r"1 of tile is damaged where the registry .* backup"):
+        fetch(there, "http://x", there.version, models)
+
+    def away(**options: object) -> str:
+        raise OSError("no route to host")
+
+    monkeypatch.setattr("mlflow.artifacts.download_artifacts", away)
+    with pytest.raises(RegistryError, match=r"1 of tile is damaged in .*(no route to host).*try"):
+        fetch(there, "http://x", there.version, models)
+    assert weights.read_bytes() == b"torn" and len(list(models.iterdir())) == 1
 
 
 def test_the_packaged_toy_survives_registration(store, tmp_path):

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
+import socketserver
+import struct
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.conftest import write_mvtec
+from tuner import postgres
 from tuner.job import launch
 from tuner.request import check_durable
 from tuner.status import study_status
@@ -85,6 +91,56 @@ def test_a_ledger_that_cannot_be_opened_is_said_without_its_password(url: str, s
     with pytest.raises(LedgerUnreachable, match=said) as caught:
         open_storage(url)
     assert "hush" not in str(caught.value)
+
+
+@contextlib.contextmanager
+def mute_server(*, signs_in: bool) -> Iterator[str]:
+    """A PostgreSQL server that stands still: it takes connections and says nothing, at once or
+    after signing the user in."""
+
+    def parameter(name: bytes, value: bytes) -> bytes:
+        return b"S" + struct.pack(">I", len(name) + len(value) + 6) + name + b"\0" + value + b"\0"
+
+    welcome = (
+        struct.pack(">cII", b"R", 8, 0)
+        + parameter(b"client_encoding", b"UTF8")
+        + parameter(b"DateStyle", b"ISO")
+        + parameter(b"standard_conforming_strings", b"on")
+        + struct.pack(">cIc", b"Z", 5, b"I")
+    )
+
+    class Mute(socketserver.BaseRequestHandler):
+        def handle(self) -> None:
+            while signs_in and (asked := self.request.recv(1024)):
+                # The first word asks for encryption.
+                self.request.sendall(b"N" if len(asked) == 8 else welcome)
+                if len(asked) != 8:
+                    break
+            ended.wait(60)
+
+    ended = threading.Event()
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Mute) as server:
+        server.daemon_threads, server.block_on_close = True, False
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        try:
+            yield f"postgresql://u:hush@127.0.0.1:{server.server_address[1]}/d"
+        finally:
+            ended.set()
+            server.shutdown()
+
+
+@pytest.mark.parametrize("signs_in", [False, True])
+def test_a_ledger_whose_server_stands_still_is_waited_for_with_an_end(
+    signs_in: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(postgres, "ANSWER_SECONDS" if signs_in else "CONNECT_SECONDS", 0.5)
+    with mute_server(signs_in=signs_in) as url:
+        with pytest.raises(LedgerUnreachable, match=r"has not answered for 0\.5 s") as caught:
+            open_storage(url)
+        with postgres.within(0.25), pytest.raises(LedgerUnreachable, match=r"for 0\.25 s"):
+            open_storage(url)
+    said, port = str(caught.value), url.split(":")[-1].removesuffix("/d")
+    assert f"pg_isready -h 127.0.0.1 -p {port}, and start it again" in said and "hush" not in said
 
 
 def test_gpus_of_a_cluster_count_where_this_machine_has_none(

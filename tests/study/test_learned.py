@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from methods.contract import AdoptingMethod, TuningMethod
-from methods.registry import _METHODS, get_method
+from methods.registry import METHODS, get_method
 from tests.study.toys import LEARNER, TAKER, Learner, Taker, learning, make_conductor, make_ledger
 from tests.study.toys import record as plain
 from tuner.study.conductor import Conductor
@@ -20,7 +20,7 @@ BOTH = [LEARNER, TAKER]
 @pytest.fixture(autouse=True)
 def methods(monkeypatch: pytest.MonkeyPatch) -> None:
     for method in (Learner(), Taker()):
-        monkeypatch.setitem(_METHODS, method.name, method)  # type: ignore[arg-type]
+        monkeypatch.setitem(METHODS.known, method.name, method)  # type: ignore[arg-type]
     assert isinstance(get_method("learner"), TuningMethod)
     assert isinstance(get_method("taker"), AdoptingMethod)
     assert not isinstance(get_method("taker"), TuningMethod)

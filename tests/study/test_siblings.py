@@ -11,7 +11,7 @@ import pytest
 
 from methods.criteria.contract import Criterion
 from methods.criteria.registry import get_criterion
-from methods.registry import _METHODS, get_method
+from methods.registry import METHODS, get_method
 from search_spaces.loader import load_search_space
 from tests.study.toys import (
     COST,
@@ -37,7 +37,7 @@ SYNTHETIC = get_criterion("synthetic_validation")
 @pytest.fixture(autouse=True)
 def methods(monkeypatch: pytest.MonkeyPatch) -> None:
     for method in (Learner(), Taker()):
-        monkeypatch.setitem(_METHODS, method.name, method)  # type: ignore[arg-type]
+        monkeypatch.setitem(METHODS.known, method.name, method)  # type: ignore[arg-type]
 
 
 def study(folder: Path, objective: Criterion = LOSS, **options: Any) -> tuple[Ledger, Conductor]:

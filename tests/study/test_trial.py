@@ -15,7 +15,7 @@ from torch import Tensor
 from methods.contract import Context, Diverged, Progress, TrialData
 from methods.criteria.defects import build_synthetic
 from methods.criteria.registry import criterion_names
-from methods.registry import _METHODS, get_method
+from methods.registry import METHODS, get_method
 from search_spaces.loader import load_search_space
 from tests.threads import in_threads
 from tuner.study.arrays import StudyArrays, pack_synthetic
@@ -294,7 +294,7 @@ def test_a_failure_is_a_record_with_its_reason(
 ) -> None:
     broken = Broken()
     broken.error = error
-    monkeypatch.setitem(_METHODS, "broken", broken)  # type: ignore[arg-type]
+    monkeypatch.setitem(METHODS.known, "broken", broken)  # type: ignore[arg-type]
     records = list(conduct(replace(spec, method="broken"), arrays, Runtime()))
     assert records[0]["rung"] == 1
     assert records[-1]["failed"].startswith(reason)

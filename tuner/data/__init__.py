@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from tuner.data.checking import CategoryReport, CheckReport, check
     from tuner.data.errors import DataError
+    from tuner.data.opening import open_source
     from tuner.data.preparation import Prepared, prepare
-    from tuner.data.source import Item, Listing, Source, open_source
+    from tuner.data.source import Item, Listing, Source
     from tuner.data.splitting import Split, split
     from tuner.data.textures import load_textures
 
@@ -27,7 +28,7 @@ _HOMES = {
     "Split": "splitting",
     "check": "checking",
     "load_textures": "textures",
-    "open_source": "source",
+    "open_source": "opening",
     "prepare": "preparation",
     "split": "splitting",
 }

@@ -11,8 +11,9 @@ from tuner.data import survey
 from tuner.data.errors import DataError
 from tuner.data.images import SMALLEST, Size, checked_size
 from tuner.data.layouts import Layout, masks, no_good_folder, test_folders
+from tuner.data.opening import open_source
 from tuner.data.preparation import aspect_warnings, content_warnings, said_of, size_warnings
-from tuner.data.source import Listing, Source, TreeSource, demand, open_source
+from tuner.data.source import Listing, Source, TreeSource, demand
 from tuner.data.splitting import FEWEST_NORMALS, held_out
 from tuner.limits import processors
 

@@ -160,31 +160,29 @@ def _files(source: TreeSource, category: str) -> list[_Truth] | None:
     if source.layout == "visa":
         named = _visa_rows(source, category)
     else:
-        by_image = {
-            image: mask
-            for mask, image in listed_masks(tree, "mvtec", category, folder).items()
-            if image is not None
-        }
+        by_image: dict[str | None, list[str]] = defaultdict(list)
+        for mask, image in listed_masks(tree, "mvtec", category, folder).items():
+            by_image[image].append(mask)
         named = [
-            (path, _defect(path, tree, folder), by_image.get(path))
+            (path, _defect(path, tree, folder), by_image.get(path, []))
             for path in parts(tree, "mvtec", category, folder).test
         ]
     named = [entry for entry in named if entry[0] in set(tree.files)]
     hashes = survey.in_parallel(lambda entry: _hash(source, entry[0]), named, processors())
     return [
-        _Truth(hash, defect, lambda mask=mask: _read_mask(source, mask))  # type: ignore[misc]
-        for hash, (_, defect, mask) in zip(hashes, named, strict=True)
+        _Truth(hash, defect, lambda masks=masks: _read_masks(source, masks))  # type: ignore[misc]
+        for hash, (_, defect, masks) in zip(hashes, named, strict=True)
     ]
 
 
-def _visa_rows(source: TreeSource, category: str) -> list[tuple[str, str, str | None]]:
+def _visa_rows(source: TreeSource, category: str) -> list[tuple[str, str, list[str]]]:
     rows = visa.rows(source.tree, ("object", "split", "label", "image", "mask"))
     find = finder({path: path for path in source.tree.files})
     return [
         (
             find(visa.plain(row["image"])) or "",
             "" if row["label"].lower() == "normal" else row["label"],
-            find(visa.plain(row["mask"])) if row["mask"] else None,
+            [find(visa.plain(row["mask"])) or ""] if row["mask"] else [],
         )
         for row in rows
         if row["object"] == category and row["split"].lower() == "test"
@@ -204,15 +202,20 @@ def _hash(source: TreeSource, path: str) -> str:
         return ""
 
 
-def _read_mask(source: TreeSource, path: str | None) -> np.ndarray | None:
-    """bool, True where defective; None where the file is missing or cannot be read."""
-    if path is None or path not in source.tree.files:
+def _read_masks(source: TreeSource, paths: Sequence[str]) -> np.ndarray | None:
+    """bool, True where any of the masks says defective; None where there is none, one is missing
+    or cannot be read, or they differ in size."""
+    if not paths or any(path not in source.tree.files for path in paths):
         return None
     try:
-        with open_picture(source.tree.read(path)) as image:
-            return mask_of(image)
+        return np.asarray(np.logical_or.reduce([_read_mask(source, path) for path in paths]))
     except (OSError, ValueError):
         return None
+
+
+def _read_mask(source: TreeSource, path: str) -> np.ndarray:
+    with open_picture(source.tree.read(path)) as image:
+        return mask_of(image)
 
 
 def mask_of(image: Image.Image) -> np.ndarray:

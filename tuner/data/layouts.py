@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import lru_cache
@@ -23,7 +23,8 @@ Layout = Literal["demo", "mvtec", "visa", "plain"]
 
 UNLABELLED = ("unlabelled", "unlabeled")
 GOOD = "good"
-_MASK = re.compile("_mask$", re.IGNORECASE)
+_MASK = re.compile("_(mask|gt|label)$", re.IGNORECASE)
+_MASK_FOLDER = re.compile("gt|ground_?truth|masks?", re.IGNORECASE)
 OTHER_NAMES = {
     "normal": ("ok", "good", "normals", "io", "pass", "passed", "gut", "train"),
     "unlabelled": ("ng", "nok", "ko", "bad", "defect", "defects", "defective", "anomaly", "test",
@@ -58,7 +59,7 @@ def recognise(tree: Tree) -> Recognised:
     """Look at a tree. Raises DataError where nothing known is found."""
     if visa.split_file(tree) is not None:
         return Recognised("visa", {name: name for name in visa.categories(tree)})
-    if any(folder.split("/")[0] == "split_csv" for folder in tree.folders):
+    if any(folder.split("/")[0].lower() == "split_csv" for folder in tree.folders):
         raise DataError(
             f"{tree.location} has VisA's folder split_csv, but not {visa.SPLIT_FILE} in it; put "
             "that file of the data set back (its two-class splits train on defects)"
@@ -105,7 +106,7 @@ def parts(tree: Tree, layout: Layout, category: str, folder: str) -> Parts:
                 f"{len(elsewhere) - len(train)} images in {all_train} lie outside {normal} and "
                 "were left out",
             )
-    odd += _twins(tree, (normal, batch))
+    odd += _twins(tree, (normal, batch)) + _masks_among(normal, train) + _masks_among(batch, test)
     _demand(tree, category, (normal, train), (batch, test))
     return Parts(tuple(train), tuple(test), (*odd, *orphans(tree, layout, category, folder)))
 
@@ -113,10 +114,14 @@ def parts(tree: Tree, layout: Layout, category: str, folder: str) -> Parts:
 def masks(tree: Tree, layout: Layout, category: str, folder: str) -> dict[str, str | None]:
     """Every ground-truth file by path, with the image it belongs to (None: there is none).
 
-    Only names are compared; no ground-truth file is opened.
+    A mask has the name of its image, with `_mask`, `_gt` or `_label` after it or without; or it is
+    one of several in a folder of that name, as in MVTec LOCO AD. Only names are compared; no
+    ground-truth file is opened.
     """
     if layout == "visa":
-        truth, images = f"{category}/Data/Masks", f"{category}/Data/Images"
+        data = child(tree, category, "data") or f"{category}/Data"
+        truth = child(tree, data, "masks") or f"{data}/Masks"
+        images = child(tree, data, "images") or f"{data}/Images"
     elif layout == "mvtec":
         base = f"{folder}/" if folder else ""
         truth = child(tree, folder, "ground_truth") or f"{base}ground_truth"
@@ -124,10 +129,12 @@ def masks(tree: Tree, layout: Layout, category: str, folder: str) -> dict[str, s
     else:
         return {}
     find = finder({_stem(path): path for path in images_below(tree.files, images)})
-    return {
-        path: find(f"{images}/{_MASK.sub('', _stem(path.removeprefix(f'{truth}/')))}")
-        for path in images_below(tree.files, truth)
-    }
+    found = {}
+    for path in images_below(tree.files, truth):
+        stem = images + _stem(path).removeprefix(truth)
+        names = (stem, _MASK.sub("", stem), stem.rpartition("/")[0])
+        found[path] = next(filter(None, map(find, names)), None)
+    return found
 
 
 def child(tree: Tree, folder: str, *names: str) -> str | None:
@@ -201,6 +208,26 @@ def orphans(tree: Tree, layout: Layout, category: str, folder: str) -> tuple[str
     if not lost:
         return ()
     return (f"{lost} of {len(found)} masks have no image of their name; they are of no use",)
+
+
+def _masks_among(folder: str, images: Sequence[str]) -> tuple[str, ...]:
+    """A warning where masks seem to lie among the images: they are in a folder for masks, or have
+    the name of an image, with `_mask` and its like after it or with another ending."""
+    stems = {_stem(path).lower() for path in images}
+    names = {stem.rpartition("/")[2] for stem in stems}
+
+    def named_so(path: str) -> bool:
+        *folders, name = _stem(path.removeprefix(folder)).lower().split("/")
+        plain = _MASK.sub("", name)
+        return any(map(_MASK_FOLDER.fullmatch, folders)) or (plain != name and plain in names)
+
+    found = sum(map(named_so, images)) + len(images) - len(stems)
+    if not found:
+        return ()
+    return (
+        f"{found} of {len(images)} images in {folder} seem to be masks of others there, by their "
+        "names: masks among images would be taken for images; move them out",
+    )
 
 
 def _stem(path: str) -> str:
@@ -325,7 +352,7 @@ def _suggested(tree: Tree) -> str:
 
 
 def _below_is_known(tree: Tree, folder: str) -> bool:
-    if f"{folder}/split_csv" in tree.folders:
+    if child(tree, folder, "split_csv"):
         return True
     inner = (name for name in tree.folders if name.startswith(f"{folder}/"))
     return any(_layout_of(tree, name) for name in inner if name.count("/") == 1)

@@ -16,7 +16,8 @@ from tuner.data.cache import Entry, kept, key_of
 from tuner.data.errors import DataError
 from tuner.data.images import LARGEST, Size, checked_size
 from tuner.data.layouts import Layout
-from tuner.data.source import Item, Listing, Source, open_source
+from tuner.data.opening import open_source
+from tuner.data.source import Item, Listing, Source
 from tuner.data.survey import Depth, Progress, Read
 from tuner.limits import processors
 

@@ -1,4 +1,4 @@
-"""Where images come from: the demo generator, a folder or an S3 prefix, behind one face."""
+"""Where images come from, behind one face: what a source is, and the one of files."""
 
 from __future__ import annotations
 
@@ -117,20 +117,8 @@ class TreeSource:
         return None
 
 
-def open_source(location: str, cache: Path | None = None) -> Source:
-    """`demo`, a folder, or `s3://bucket/prefix`; `cache` keeps what comes over the network.
-
-    Raises DataError where the location is missing, does not answer, or has no known layout.
-    """
-    if location == DEMO:
-        from tuner.data.demo.source import DemoSource
-
-        return DemoSource()
-    return open_tree(location, cache)
-
-
 def open_tree(location: str, cache: Path | None = None) -> TreeSource:
-    """A folder or `s3://bucket/prefix`; see `open_source`."""
+    """A folder or `s3://bucket/prefix`; see `tuner.data.opening`."""
     if not location:
         raise DataError("the data location is empty; give demo, a folder, or s3://bucket/prefix")
     tree: Tree

@@ -15,8 +15,10 @@ PUBLIC = ("object", "split", "image")
 
 
 def split_file(tree: Tree) -> str | None:
-    """The path of the one-class split, if the tree has one."""
-    return next((path for path in (SPLIT_FILE, "1cls.csv") if path in tree.files), None)
+    """The path of the one-class split, if the tree has one; in any case where none has this one."""
+    wanted = (SPLIT_FILE, "1cls.csv")
+    alike = [path for path in tree.files if path.lower() in wanted]
+    return min(alike, key=lambda path: (path not in wanted, -len(path), path), default=None)
 
 
 def rows(tree: Tree, columns: tuple[str, ...]) -> list[dict[str, str]]:

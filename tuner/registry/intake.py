@@ -11,12 +11,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from PIL.Image import Image as Picture
+from PIL.Image import Resampling, fromarray
 
 from tuner.data.images import decode, samples_of
 from tuner.data.survey import Depth, to_uint8
 
 Image = NDArray[Any] | str | Path | bytes | Picture
 Images = Image | Sequence[Image]
+
+_HALF = 127
 
 
 @dataclass(frozen=True)
@@ -68,6 +71,36 @@ def one_image(content: bytes | NDArray[Any], intake: Intake) -> NDArray[np.uint8
     Raises OSError or ValueError where it is no image that can be read.
     """
     return to_uint8(decode(content, intake.size, intake.recipe).pixels, intake.depth)
+
+
+def repair_masks(masks: Images, size: tuple[int, int]) -> NDArray[np.float32]:
+    """float32 `[N, 1, H, W]` at (height, width) `size`: 1 where a mask marks something, else 0.
+
+    Arrays are `[H, W]` and mark what is not 0, files and images of Pillow what is brighter than
+    half. A pixel of the result is marked where any of what it stands for is. Raises ValueError,
+    naming the mask, for anything else.
+    """
+    found = []
+    for index, entry in enumerate(listed(masks)):
+        marked = entry != 0 if isinstance(entry, np.ndarray) else _bright(entry, f"mask {index}")
+        if marked.ndim == 3 and marked.shape[2] == 1:
+            marked = marked[..., 0]
+        if marked.ndim != 2 or 0 in marked.shape:
+            raise ValueError(f"mask {index} is {list(marked.shape)}, but must be [H, W]")
+        whole = fromarray(marked.astype(np.float32))
+        found.append(np.asarray(whole.resize(size[::-1], Resampling.BOX)) > 0)
+    return np.stack(found)[:, None].astype(np.float32)
+
+
+def _bright(entry: Any, name: str) -> NDArray[np.bool_]:
+    try:
+        if isinstance(entry, Picture):
+            return np.asarray(entry.convert("L")) > _HALF
+        content = entry if isinstance(entry, bytes) else Path(entry).read_bytes()
+        levels = decode(content, None).pixels
+        return np.asarray(levels.max(0) > (_HALF if levels.dtype == np.uint8 else 257 * _HALF))
+    except (OSError, TypeError, ValueError) as error:
+        raise ValueError(f"{name}: {error}") from error
 
 
 def _split(images: NDArray[Any]) -> list[Any]:

@@ -15,7 +15,14 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
-from methods.contract import Detector, FrozenNetwork, MapDetector, Scoring, unit
+from methods.contract import (
+    Detector,
+    FrozenNetwork,
+    InpaintingDetector,
+    MapDetector,
+    Scoring,
+    unit,
+)
 from methods.ensemble import ENSEMBLE, member_weights, restore_ensemble
 from methods.hyperparameter import Value
 from methods.onepass import Judged, one_pass_of
@@ -24,7 +31,7 @@ from methods.scoring.normalisation import left_out
 from methods.state import move
 from tuner.data import RECIPE
 from tuner.data.survey import Depth
-from tuner.registry.intake import Images, Intake, batches
+from tuner.registry.intake import Images, Intake, batches, listed, repair_masks
 from tuner.registry.threshold import Rule, Threshold, find_threshold
 
 FORMAT = 1
@@ -140,6 +147,40 @@ class PackagedDetector:
         """
         parts = [self.judge(part) for part in batches(images, self.package.intake, _BATCH)]
         return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+    def inpaint(
+        self, images: Images, masks: Images | None = None, **settings: Value
+    ) -> NDArray[np.uint8]:
+        """Repair images: uint8 `[B, H, W, 3]` at the size of the package.
+
+        `images` are what `predict` takes. `masks`, one for each image or one for all, mark what is
+        to be repaired: arrays `[H, W]` where they are not 0, files where they are bright. Without
+        masks the detector decides. `settings` are scoring hyperparameters in place of the model's
+        own, as `iterations=50`. Raises ValueError for a method that repairs nothing, and for what
+        does not fit among images, masks and settings.
+        """
+        if not isinstance(self.detector, InpaintingDetector):
+            raise ValueError(
+                f"a model of the method {self.package.method} repairs no images; one of "
+                "energy-projection does"
+            )
+        entries = listed(images)
+        marks = None if masks is None else repair_masks(masks, self.package.size)
+        if marks is not None and len(marks) not in (1, len(entries)):
+            raise ValueError(
+                f"there are {len(marks)} masks for {len(entries)} images; give one for each, or one"
+            )
+        found = []
+        for start, part in enumerate(batches(entries, self.package.intake, _BATCH)):
+            own = (
+                marks if marks is None or len(marks) == 1 else marks[start * _BATCH :][: len(part)]
+            )
+            mask = None if own is None else torch.from_numpy(own).to(self.device)
+            repaired = self.detector.inpaint(
+                self.tensor(part), mask, {**self.package.scoring, **settings}
+            )
+            found.append(repaired.mul(255).round_().to(torch.uint8).permute(0, 2, 3, 1).cpu())
+        return torch.cat(found).numpy()
 
     def judge(self, images: NDArray[np.uint8]) -> dict[str, NDArray[Any]]:
         """`predict` for one batch that is prepared: uint8 `[B, 3, H, W]` at the package's size."""
@@ -275,10 +316,14 @@ def load_package(folder: Path, device: str = "auto") -> PackagedDetector:
     try:
         packed = (folder / WEIGHTS_FILE).read_bytes()
     except OSError as error:
-        raise PackageError(f"{folder} has no {WEIGHTS_FILE}: {error}") from error
+        raise PackageError(
+            f"{folder} has no {WEIGHTS_FILE} ({error}); restore it from a backup, or launch its "
+            "study again"
+        ) from error
     if hashlib.sha256(packed).hexdigest() != wanted:
         raise PackageError(
-            f"{folder / WEIGHTS_FILE} is damaged: its checksum is not that of {PACKAGE_FILE}"
+            f"{folder / WEIGHTS_FILE} is damaged: its checksum is not that of {PACKAGE_FILE}; "
+            "restore it from a backup, or launch its study again"
         )
     try:
         detector = _restored(package, load(packed))

@@ -86,7 +86,7 @@ def register_winner(
             client = make_client(uri)
             client.search_registered_models(max_results=1)
         name = model_name(name)
-        all_tags = clean_tags({**_facts(packaged), **tags, PACKAGE_TAG: _digest(folder)})
+        all_tags = clean_tags({**_facts(packaged), **tags, PACKAGE_TAG: package_digest(folder)})
         version = _known(client, name, run, all_tags[PACKAGE_TAG])
         if version is None:
             version = _make_version(client, run, folder, packaged, name=name, tags=all_tags)
@@ -99,6 +99,17 @@ def register_winner(
             )
         ) from error
     return RegisteredVersion(name, version, CHALLENGER, f"models:/{name}@{CHALLENGER}")
+
+
+def package_digest(folder: Path) -> str:
+    """SHA-256 of a package's files, which a version keeps as its tag `tuner.package`.
+
+    Raises OSError where one is missing.
+    """
+    digest = hashlib.sha256()
+    for name in (PACKAGE_FILE, WEIGHTS_FILE):
+        digest.update((folder / name).read_bytes())
+    return digest.hexdigest()
 
 
 def save_model(folder: Path, target: Path, packaged: PackagedDetector, **ids: str) -> None:
@@ -255,13 +266,6 @@ def _facts(packaged: PackagedDetector) -> dict[str, object]:
         "tuner.threshold": repr(package.threshold),
         "tuner.false_positive_rate": repr(package.false_positive_rate),
     }
-
-
-def _digest(folder: Path) -> str:
-    digest = hashlib.sha256()
-    for name in (PACKAGE_FILE, WEIGHTS_FILE):
-        digest.update((folder / name).read_bytes())
-    return digest.hexdigest()
 
 
 def _requirements() -> list[str]:

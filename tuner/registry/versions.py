@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -13,7 +12,14 @@ from typing import Any
 
 from tuner.addresses import file_name, local_path, sqlite_path, without_credentials
 from tuner.registry.package import PACKAGE_FILE
-from tuner.registry.register import CHALLENGER, PACKAGE_TAG, RegistryError, model_name, of_name
+from tuner.registry.register import (
+    CHALLENGER,
+    PACKAGE_TAG,
+    RegistryError,
+    model_name,
+    of_name,
+    package_digest,
+)
 from tuner.tracking.store import (
     CredentialsRefused,
     beside,
@@ -138,7 +144,8 @@ def demanded(client: Any, category: str, alias: str) -> Version:
 def fetch(client: Any, uri: str, version: Version, models: Path) -> Path:
     """The folder of a version's package: where the registry keeps it, or a copy below `models`.
 
-    Raises RegistryError where the files are gone.
+    A copy that is not what was registered is fetched again. Raises RegistryError where the files
+    are gone, or are damaged where the registry keeps them.
     """
     source = client.get_model_version_download_uri(version.name, str(version.number))
     local = local_path(source)
@@ -146,28 +153,65 @@ def fetch(client: Any, uri: str, version: Version, models: Path) -> Path:
         label = hashlib.blake2b(
             f"{without_credentials(uri)} {source}".encode(), digest_size=8
         ).hexdigest()
-        local = models / f"{file_name(version.name)}-{version.number}-{label}"
-        if not local.is_dir():
-            _download(source, uri, local)
-    elif not local.is_dir():
+        copy = models / f"{file_name(version.name)}-{version.number}-{label}"
+        return _whole(copy, version) or _fetched(source, uri, copy, version)
+    if not local.is_dir():
         local = beside(uri, source) or local
-    found = sorted(local.rglob(PACKAGE_FILE)) if local.is_dir() else []
-    if not found:
+    found = _package_in(local)
+    if found is None:
         raise RegistryError(
             f"version {version.number} of {version.name} has lost its files: there is no "
             f"{PACKAGE_FILE} under {local}; restore that folder, or launch its study again"
         )
-    return found[0].parent
+    return found
 
 
-def _download(source: str, uri: str, target: Path) -> None:
+def _package_in(folder: Path) -> Path | None:
+    return next((found.parent for found in sorted(folder.rglob(PACKAGE_FILE))), None)
+
+
+def _whole(folder: Path, version: Version) -> Path | None:
+    """The package below a folder; None where there is none, or not as it was registered."""
+    found, registered = _package_in(folder), version.tags.get(PACKAGE_TAG)
+    try:
+        return found if found and registered in (None, package_digest(found)) else None
+    except OSError:
+        return None
+
+
+def _fetched(source: str, uri: str, copy: Path, version: Version) -> Path:
+    """The package of a copy that is missing or damaged, downloaded in its place."""
     from mlflow.artifacts import download_artifacts
 
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=target.parent) as scratch:
-        found = download_artifacts(artifact_uri=source, dst_path=scratch, tracking_uri=uri)
-        if not target.is_dir():
-            shutil.move(found, target)
+    name, place = f"version {version.number} of {version.name}", without_credentials(source)
+    state = f"is damaged in {copy}" if copy.exists() else "is not on this machine"
+    copy.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=copy.parent) as scratch:
+        try:
+            new = f"{scratch}/new"
+            arrived = Path(download_artifacts(artifact_uri=source, dst_path=new, tracking_uri=uri))
+        except Exception as error:
+            if credentials_refused(error):
+                raise
+            reason = (str(error).splitlines() or [type(error).__name__])[0][:300]
+            raise RegistryError(
+                without_credentials(
+                    f"{name} {state}, and cannot be fetched from {source} ({reason}); try again "
+                    "when that store answers"
+                )
+            ) from error
+        if _whole(arrived, version) is None:
+            raise RegistryError(
+                f"{name} is damaged where the registry keeps it: what {place} holds is not what "
+                "was registered; restore it from a backup, or launch its study again"
+            )
+        # Another process may have been quicker.
+        if (found := _whole(copy, version)) is not None:
+            return found
+        if copy.exists():
+            copy.rename(Path(scratch) / "damaged")
+        arrived.rename(copy)
+    return _package_in(copy) or copy
 
 
 def _version(raw: Any) -> Version:

@@ -14,7 +14,12 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from methods.hyperparameter import Value
 from search_spaces.loader import EDITION
-from tuner.addresses import with_login, without_credentials
+from tuner.addresses import (
+    STORAGE_VARIABLE,
+    TRACKING_VARIABLE,
+    with_login,
+    without_credentials,
+)
 from tuner.data import RECIPE
 from tuner.study.home import Home
 
@@ -28,10 +33,6 @@ AUTO = "auto"
 SPLIT_STREAM = 0x5B
 SYNTHETIC_STREAM = 0x5D
 
-# Where the ledger and the tracking store are, if not in the configuration: they may hold passwords,
-# and a configuration is written down.
-STORAGE_VARIABLE = "TUNER_STORAGE"
-TRACKING_VARIABLE = "TUNER_TRACKING_URI"
 _PLACES = ("storage", "tracking_uri", "storage_path", "address")
 # The Ray that whoever sent this job uses.
 RAY_VARIABLE = "TUNER_RAY_VERSION"

@@ -10,16 +10,14 @@ from typing import Any, TypeVar
 
 from filelock import FileLock, Timeout
 
-from tuner import sqlite
-from tuner.addresses import sqlite_path, with_driver, without_credentials
+from tuner import postgres, sqlite
+from tuner.addresses import STORAGE_VARIABLE, sqlite_path, with_driver, without_credentials
 from tuner.study.causes import causes
-from tuner.study.config import STORAGE_VARIABLE
 
 T = TypeVar("T")
 
 PATIENCE = 120
 """Seconds for which one process waits for another one that holds an SQLite ledger."""
-CONNECT_SECONDS = 20
 _FIRST_USE = 0x74756E6572
 """The number of PostgreSQL's advisory lock that is held while tables are made."""
 
@@ -75,7 +73,15 @@ def in_the_way(error: BaseException, url: str) -> str:
 
     place, path = without_credentials(url), sqlite_path(url)
     if path is None:
-        kind = make_url(url).drivername.partition("+")[0]
+        address = make_url(url)
+        if postgres.silent(error):
+            host, port = address.host or "localhost", address.port or 5432
+            return (
+                f"the ledger at {place} takes connections and says nothing ({_reason(error)}): its "
+                f"server stands still; see it by: pg_isready -h {host} -p {port}, and start it "
+                "again"
+            )
+        kind = address.drivername.partition("+")[0]
         login = " (PGUSER and PGPASSWORD do, too)" if kind == "postgresql" else ""
         return (
             f"the ledger at {place} cannot be opened or used ({_reason(error)}); check that "
@@ -125,9 +131,9 @@ def engine_options(url: str) -> dict[str, Any]:
     # ends what a driver that stood still has left half-done, or its locks would keep others out.
     options: dict[str, Any] = {"pool_pre_ping": True}
     if url.startswith("postgresql"):
+        postgres.bound_waits()
         options["connect_args"] = {
             "options": "-c idle_in_transaction_session_timeout=45000",
-            "connect_timeout": CONNECT_SECONDS,
             # A server that is cut off from the network is noticed.
             "tcp_user_timeout": 1000 * PATIENCE,
         }

@@ -25,6 +25,7 @@ import sqlalchemy as sql
 from sqlalchemy.engine import Connection, Engine
 from sqlalchemy.exc import IntegrityError
 
+from tuner import postgres
 from tuner.study.database import engine_options, open_with
 
 PERIOD = 15.0
@@ -185,7 +186,8 @@ class Lease:
                     return
 
     def _write(self, where: sql.ColumnElement[bool], *, hurry: bool = False, **values: Any) -> bool:
-        with self._engine.begin() as connection:
+        hurried = postgres.within(HURRY) if hurry else contextlib.nullcontext()
+        with hurried, self._engine.begin() as connection:
             if hurry and self._engine.dialect.name == "sqlite":
                 # Whoever locks it has been waited for already.
                 connection.exec_driver_sql(f"PRAGMA busy_timeout = {int(1000 * HURRY)}")

@@ -13,18 +13,19 @@ from torch import Tensor
 from methods.augmentation import augmentation_names, get_augmentation
 from methods.contract import Context, Progress, TrialData, stream_seed
 from methods.hyperparameter import Hyperparameter, Value
-from methods.one_class import hyperparameters as declare
-from methods.one_class.control import Control
-from methods.one_class.training import INIT, VALUES, Training, cosine
-from methods.registry import register_method
-from methods.self_tuning.checks import check_training_images
+from methods.networks.hyperparameters import NETWORK
 from methods.self_tuning.detector import DensityDetector
-from methods.self_tuning.hyperparameters import NETWORK, SCORING
+from methods.self_tuning.hyperparameters import SCORING
 from methods.self_tuning.losses import classification
 from methods.self_tuning.network import build_network
 from methods.self_tuning.pseudo_anomalies import lookalikes, pairs
+from methods.training import hyperparameters as declare
 from methods.training.batches import Batches
+from methods.training.checks import check_training_images
 from methods.training.course import course
+from methods.training.gradient import INIT, VALUES, GradientTraining
+from methods.training.schedule import cosine
+from methods.training.untuned import Untuned
 
 _CUTPASTE = "CutPaste (Li et al., 2021)"
 _MOMENTUM = 0.9
@@ -48,7 +49,7 @@ _HYPERPARAMETERS: tuple[Hyperparameter, ...] = (
 )
 
 
-class _RandomAugmentation(Control):
+class _RandomAugmentation(Untuned):
     """A classifier of augmented images whose augmentation nobody tunes.
 
     Detector, loss and score are those of `st-ssad`; a cosine takes the learning rate to zero.
@@ -92,7 +93,7 @@ class _RandomAugmentation(Control):
             augmented = augmentation.apply(batch.normal, vector(step), batch.draw, checked=True)
             return classification(network, batch.normal, augmented)
 
-        training = Training(
+        training = GradientTraining(
             context,
             network,
             optimiser,
@@ -136,18 +137,14 @@ class _RandomAugmentation(Control):
         own = str(self._complete(hyperparameters)["augmentation"])
         return frozenset().union(*(lookalikes(name) for name in (*_OF_THE_PAPER, own)))
 
-    def _complete(self, hyperparameters: Mapping[str, Value]) -> dict[str, Any]:
-        values = super()._complete(hyperparameters)
-        return {**values, "norm": "batch", "test_batch_size": 0, "validation": "all"}
 
-
-@register_method("random-static")
 class RandomStatic(_RandomAugmentation):
+    name: ClassVar[str] = "random-static"
     title: ClassVar[str] = "Random augmentation, drawn once"
     redraws: ClassVar[bool] = False
 
 
-@register_method("random-dynamic")
 class RandomDynamic(_RandomAugmentation):
+    name: ClassVar[str] = "random-dynamic"
     title: ClassVar[str] = "Random augmentation, drawn again in every epoch"
     redraws: ClassVar[bool] = True

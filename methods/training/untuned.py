@@ -1,4 +1,4 @@
-"""What the controls have in common as methods."""
+"""What methods have in common that learn no hyperparameter while they train."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from torch import Tensor
 
 from methods.contract import Context, Progress, TrialData
 from methods.hyperparameter import Hyperparameter, Value, complete
-from methods.self_tuning.checks import check_steps
 from methods.training.batches import uncorrupted
+from methods.training.checks import check_steps
 
 
-class Control:
+class Untuned:
     """A method without anything to tune, which trains in one `_course`."""
 
     name: ClassVar[str]
@@ -35,7 +35,7 @@ class Control:
         """
         self.check(data, hyperparameters)
         values = self._complete(hyperparameters)
-        check_steps({**values, "norm": "batch"}, context)
+        check_steps(values, context)
         yield from self._course(data.to(context.device), values, context)
 
     def _check_images(self, data: TrialData) -> None:
@@ -50,8 +50,8 @@ class Control:
         return {**complete(self.hyperparameters, hyperparameters)}
 
 
-class NormalOnly(Control):
-    """A control that trains on normal images as they are."""
+class NormalOnly(Untuned):
+    """One that trains on normal images as they are."""
 
     def corrupt(
         self,

@@ -1,4 +1,4 @@
-"""Hyperparameters that the controls have in common."""
+"""Hyperparameters that many trainings have."""
 
 from __future__ import annotations
 

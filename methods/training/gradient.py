@@ -1,9 +1,8 @@
-"""One training run of a control: an optimiser, a course of its rate, and a loss of a step."""
+"""A training by one optimiser: the course of its rate, and the loss of a step."""
 
 from __future__ import annotations
 
 import copy
-import math
 from collections.abc import Callable
 from typing import Any
 
@@ -18,7 +17,7 @@ from methods.training.batches import choose
 INIT, BATCH, VALUES = range(3)
 
 
-class Training:
+class GradientTraining:
     """Trains `network` on `loss(step)`, this worker's mean over its part of the batch.
 
     `rate(step)` is the learning rate. What a step sees must follow from its number alone, so that
@@ -69,8 +68,3 @@ def batch_at(data: TrialData, batch: int, context: Context, step: int) -> Tensor
     """This worker's part of a step's normal images, float `[b, 3, H, W]` in [0, 1]."""
     chosen = choose(len(data.train), batch, context.generator(BATCH, step))
     return unit(data.train[chosen[context.share(batch)]])
-
-
-def cosine(step: int, steps: int) -> float:
-    """Falls from 1 to 0 along half a cosine."""
-    return 0.5 * (1.0 + math.cos(math.pi * step / steps))

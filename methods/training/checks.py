@@ -24,11 +24,11 @@ def check_training_images(data: TrialData) -> None:
 def check_steps(values: Mapping[str, Any], context: Context) -> None:
     """Raise ValueError where `Context.check` does, or for a part of a batch that is too small.
 
-    Of the hyperparameters `steps`, `batch_size` and `norm` count.
+    Of the hyperparameters `steps`, `batch_size` and, where there is a choice, `norm` count.
     """
     context.check(values)
     batch = int(values["batch_size"])
-    if values["norm"] == "batch" and batch // context.world_size < 2:
+    if values.get("norm", "batch") == "batch" and batch // context.world_size < 2:
         raise ValueError(
             f"batch_size is {batch} for {context.world_size} workers, but batch normalisation"
             " needs 2 images a worker; raise it, or use norm=group"
