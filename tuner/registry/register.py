@@ -114,6 +114,7 @@ def save_model(folder: Path, target: Path, packaged: PackagedDetector, **ids: st
         TensorSpec(np.dtype(bool), (-1,), "verdict"),
         TensorSpec(np.dtype(np.float64), (-1,), "threshold"),
         TensorSpec(np.dtype(np.float64), (-1,), "false_positive_rate"),
+        TensorSpec(np.dtype(np.float64), (-1,), "score_over_threshold"),
     ]
     if packaged.localises:
         outputs.append(TensorSpec(np.dtype(np.float32), (-1, *packaged.package.size), "map"))
