@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from email.message import Message
 from email.parser import BytesParser
-from typing import Any
+from typing import Any, cast
 
 from tuner.registry.package import PackagedDetector
 
@@ -106,7 +106,7 @@ def asked_of(body: bytes, kind: str) -> Asked | None:
 def _form(body: bytes, kind: str) -> Asked:
     whole = BytesParser().parsebytes(b"Content-Type: " + kind.encode() + b"\r\n\r\n" + body)
     images, maps = list[bytes](), False
-    for part in whole.get_payload() if whole.is_multipart() else ():
+    for part in cast("list[Message]", whole.get_payload()) if whole.is_multipart() else []:
         content = bytes(part.get_payload(decode=True) or b"")
         if part.get_param("name", header="content-disposition") == "map":
             maps = content.decode(errors="replace").strip().lower() in _YES
