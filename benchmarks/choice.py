@@ -1,6 +1,6 @@
 """How well criteria choose without labels on pretrained features, and whether the search pays.
 
-    python benchmarks/choice.py pool [--data DIR CATEGORY ...] [--processes 2]
+python benchmarks/choice.py pool [--data DIR CATEGORY ...] [--processes 2]
 """
 
 from __future__ import annotations

@@ -87,7 +87,7 @@ class Source:
         return f"{own}, {self.contamination:.0%} of it bad" if self.contamination else own
 
     def is_design(self, task: str) -> bool:
-        return task.split(", ")[0] in DESIGN
+        return task.split(", ", maxsplit=1)[0] in DESIGN
 
 
 @lru_cache(maxsize=2)
@@ -133,9 +133,7 @@ def _shared(task: Task, share: float, rng: np.random.Generator) -> Task:
     return Task(task.normals, task.batch[chosen], task.anomalous[chosen], None)
 
 
-def _contaminated(
-    task: Task, share: float, rng: np.random.Generator
-) -> tuple[np.ndarray, Task]:
+def _contaminated(task: Task, share: float, rng: np.random.Generator) -> tuple[np.ndarray, Task]:
     """Some bad images of the batch moved among the normal ones."""
     bad = rng.permutation(np.flatnonzero(task.anomalous))
     moved = bad[: max(1, round(share * len(task.normals)))]

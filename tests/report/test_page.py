@@ -8,6 +8,7 @@ import io
 import re
 import shutil
 import subprocess
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -15,9 +16,17 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.report.stories import CRITERION, story, trials
+from tests.report.stories import CRITERION, story, suspects, trials
 from tuner.report.page import render
-from tuner.report.page.charts import Axis, by_trial
+from tuner.report.page.charts import (
+    Axis,
+    Point,
+    by_rung,
+    by_trial,
+    parallel,
+    slices,
+    timeline,
+)
 from tuner.report.page.render import histogram
 from tuner.report.page.thumbnails import heat_map, photograph
 
@@ -132,6 +141,22 @@ def test_the_histogram_counts_every_score_and_tells_labels_apart_after_an_audit(
     assert ends == (0.5, 4.0) and all(max(row.heights) == 100 for row in rows)
     sealed, _ = histogram(story(audited=False))
     assert [row.name for row in sealed][1:] == ["unlabelled", "with a pasted defect"]
+
+
+def test_a_page_of_three_hundred_trials_stays_small() -> None:
+    rows = [replace(trials()[i % 3], number=i, rungs=[0.1 * i, 0.2 * i]) for i in range(300)]
+    names = [f"parameter_{i}" for i in range(8)]
+    points = [Point(dict.fromkeys(names, i / 300), i / 300, i - 1) for i in range(300)]
+    axes = dict.fromkeys(names, Axis())
+    charts = [
+        by_trial(rows, CRITERION, "maximize", 2),
+        by_rung(rows, CRITERION, 2),
+        slices(points, axes, CRITERION),
+        parallel(points, axes, CRITERION),
+        timeline([(i, "finished", i, i + 1.0) for i in range(300)]),
+    ]
+    pictured = suspects(18) + suspects(18)
+    assert len(render(replace(story(), trials=rows, charts=charts, most=pictured))) < 3_000_000
 
 
 def test_places_on_an_axis_go_by_its_range_or_its_choices() -> None:

@@ -8,9 +8,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tuner.evaluation.audit import Truth
 from tuner.registry.package import threshold_of
 from tuner.report.page import Audited, Confusion, DefectRow, Suspect, TrialRow
 from tuner.report.page.charts import curve, scatter
+from tuner.report.page.wording import words
 from tuner.story.images import Eye
 from tuner.study.files import TrialFiles
 from tuner.study.home import StudyFolder
@@ -32,11 +34,12 @@ def audited(
     winner: Entry,
     folder: StudyFolder,
     default: Entry | None,
+    labels: Truth | None,
 ) -> Audited:
-    from tuner.evaluation.audit import open_labels
+    """`labels` are those of the batch; None where the data have lost them since the audit."""
     from tuner.evaluation.misses import find_misses
 
-    counts, prepared = audit["counts"], bench.prepared
+    counts = audit["counts"]
     mean = audit["trials"]["mean_image_auroc"]
     average = "not defined, there is one kind of image only" if mean is None else f"{mean:.4g}"
     notes = [
@@ -64,10 +67,6 @@ def audited(
                 text=f"A trial a dot: a criterion that can be trusted {trusted} to the right.",
             )
         )
-    hashes = [prepared.test_hashes[i] for i in bench.parts.test_order]
-    labels = open_labels(
-        prepared.location, bench.config.category, prepared.size, hashes, prepared.path.parent
-    )
     misses: list[Suspect] = []
     confusions: list[Confusion] = []
     flagged, flagged_by_default = eye.scores > threshold, None
@@ -75,7 +74,7 @@ def audited(
     if labels is not None:
         truth, kinds = np.asarray(labels.anomalous, bool), np.array(labels.defects, object)
         confusions.append(confusion("winner", truth, flagged))
-        if default is not None and default.number != winner.number:
+        if default is not None:
             flagged_by_default = _flagged(bench, default, folder)
             confusions.append(confusion("defaults", truth, flagged_by_default))
         found = find_misses(labels, eye.scores, threshold, MISSED)
@@ -91,7 +90,7 @@ def audited(
                 )
             )
         wrong = [*found.overlooked, *found.false_alarms]
-        said = [f"overlooked: {found.defects[i] or 'anomalous'}" for i in found.overlooked]
+        said = [f"overlooked: {words(found.defects[i]) or 'anomalous'}" for i in found.overlooked]
         misses = eye.suspects(
             np.array(wrong, dtype=np.int64),
             [*said, *["false alarm"] * len(found.false_alarms)],
@@ -121,6 +120,18 @@ def audited(
         misses=misses,
         confusions=confusions,
         truth=truth.tolist(),
+    )
+
+
+def opened(bench: Workbench) -> Truth | None:
+    """The labels of a batch that an audit has opened before. Raises DataError where images of the
+    study are gone."""
+    from tuner.evaluation.audit import open_labels
+
+    prepared = bench.prepared
+    hashes = [prepared.test_hashes[i] for i in bench.parts.test_order]
+    return open_labels(
+        prepared.location, bench.config.category, prepared.size, hashes, prepared.path.parent
     )
 
 

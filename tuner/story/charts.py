@@ -90,7 +90,8 @@ def _of_values(
         for rank, (value, entry) in enumerate(judged)
     ]
     axes = {name: _axis(space.drawn[name], [p.values.get(name) for p in points]) for name in names}
-    return [slices(points, axes, leading.name), parallel(points, axes, leading.name)]
+    charts = [slices(points, axes, leading.name)]
+    return charts + ([parallel(points, axes, leading.name)] if len(names) > 1 else [])
 
 
 def _axis(distribution: Distribution, values: Sequence[Any]) -> Axis:

@@ -82,7 +82,7 @@ class Eye:
         if isinstance(self._detector, MapDetector):
             maps = self._maps(images)
             both = list(zip(shown, maps, names, strict=True))
-            rows["image, hot regions outlined"] = [
+            rows["image, outlined"] = [
                 photograph(image, n, amap, self._level) for image, amap, n in both
             ]
             rows["heat map"] = [

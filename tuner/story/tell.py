@@ -7,10 +7,13 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from numpy.typing import NDArray
+
+from tuner.evaluation.audit import Truth
 from tuner.packaging import sight_of
 from tuner.registry.package import Package, read_package
-from tuner.report.page import Audited, Figure, Story
-from tuner.story.audited import audited
+from tuner.report.page import Audited, Figure, Story, Suspect
+from tuner.story.audited import audited, opened
 from tuner.story.charts import charts_of
 from tuner.story.images import Eye, corruptions, files_of, pasted_scores
 from tuner.story.rows import criterion_rows, default_of, hyperparameter_rows, trial_row
@@ -43,13 +46,14 @@ def tell(bench: Workbench, entries: Sequence[Entry], folder: StudyFolder) -> Sto
     scores = sight.scores
     # Names of files may tell labels: they are seen where nothing is chosen any more, and folders
     # only where they hold no label, or the audit has opened it.
-    opened = audit is not None or bench.prepared.layout in ("plain", "demo")
-    eye = Eye(bench, sight, threshold, files_of(bench), opened=opened)
+    unsealed = audit is not None or bench.prepared.layout in ("plain", "demo")
+    eye = Eye(bench, sight, threshold, files_of(bench), opened=unsealed)
     above = int((scores > threshold).sum())
     card = summary.get("reliability") or {}
     default = default_of(entries, winner.method)
-    labels = None
+    truth = labels = None
     if audit is not None:
+        truth = opened(bench)
         labels = audited(
             bench,
             audit,
@@ -59,6 +63,7 @@ def tell(bench: Workbench, entries: Sequence[Entry], folder: StudyFolder) -> Sto
             winner=winner,
             folder=folder,
             default=default,
+            labels=truth,
         )
     pasted = pasted_scores(bench, sight)
     shown = min(max(above, FEWEST), MOST)
@@ -76,8 +81,8 @@ def tell(bench: Workbench, entries: Sequence[Entry], folder: StudyFolder) -> Sto
         trials=trials,
         charts=charts_of(bench, entries, trials, winner),
         gallery=corruptions(bench, winner, default),
-        most=eye.suspects(eye.order[:shown]),
-        least=eye.suspects(eye.order[::-1][:LEAST]),
+        most=_told(eye, eye.order[:shown], truth),
+        least=_told(eye, eye.order[::-1][:LEAST], truth),
         threshold=threshold,
         false_positive_rate=package.false_positive_rate,
         test_scores=[float(score) for score in scores],
@@ -96,6 +101,14 @@ def tell(bench: Workbench, entries: Sequence[Entry], folder: StudyFolder) -> Sto
         card=figures(card.get("figures", {})),
         commands=commands(summary, audited=labels is not None),
     )
+
+
+def _told(eye: Eye, indices: NDArray[Any], truth: Truth | None) -> list[Suspect]:
+    """Images as the winner sees them, with what labels say where an audit has opened them."""
+    if truth is None:
+        return eye.suspects(indices)
+    said = [f"by label: {truth.defects[int(i)] or 'good'}".replace("_", " ") for i in indices]
+    return eye.suspects(indices, said, truth.masks)
 
 
 def findings(card: Mapping[str, Any]) -> list[str]:

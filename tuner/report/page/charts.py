@@ -181,7 +181,8 @@ def slices(points: Sequence[Point], axes_of: Mapping[str, Axis], criterion: str)
 
     text = "A trial a dot, at its last rung; green is the winner, blue the best quarter."
     height = 2.2 * -(-len(axes_of) // 4) + 0.3
-    return _chart("Slices", "slices", text, draw, whole=True, size=(11.0, height))
+    size = (11.0, height) if len(axes_of) > 1 else None
+    return _chart("Slices", "slices", text, draw, whole=True, size=size)
 
 
 def parallel(points: Sequence[Point], axes_of: Mapping[str, Axis], criterion: str) -> Chart:
@@ -214,8 +215,7 @@ def parallel(points: Sequence[Point], axes_of: Mapping[str, Axis], criterion: st
     text = (
         "A line a trial; green is the winner, blue the best quarter. The criterion is on the right."
     )
-    size = (max(7.0, 1.5 * len(every)), 3.6)
-    return _chart("Parallel coordinates", "parallel", text, draw, size=size)
+    return _chart("Parallel coordinates", "parallel", text, draw, size=(11.0, 3.8))
 
 
 def timeline(spans: Sequence[tuple[int, str, float, float]]) -> Chart:

@@ -58,7 +58,8 @@ class Bars:
 
 def histogram(story: Story) -> tuple[list[Bars], tuple[float, float]]:
     """Scores of held-out, unlabelled and pasted images, in the same bins; and where these begin and
-    end. After an audit the unlabelled ones are told apart."""
+    end. The last bin holds whatever is beyond it. After an audit the unlabelled ones are told
+    apart."""
     test = np.asarray(story.test_scores, dtype=float)
     rows = {"held-out normal": np.asarray(story.held_out_scores, dtype=float)}
     if story.audit is not None and len(story.audit.truth) == len(test):
@@ -72,10 +73,12 @@ def histogram(story: Story) -> tuple[list[Bars], tuple[float, float]]:
     known = np.concatenate([*rows.values(), [story.threshold]])
     known = known[np.isfinite(known)]
     low, high = float(known.min()), float(known.max())
+    # A few far scores would press all others, and the threshold, into the first bins.
+    high = min(high, max(float(np.quantile(known, 0.95)), 2 * story.threshold - low))
     low, high = (low, high) if high > low else (low - 0.5, high + 0.5)
     found = []
     for name, values in rows.items():
-        counts, _ = np.histogram(values[np.isfinite(values)], BINS, (low, high))
+        counts, _ = np.histogram(np.minimum(values[np.isfinite(values)], high), BINS, (low, high))
         heights = 100 * counts / max(1, counts.max())
         if len(values):
             found.append(Bars(name, len(values), [round(float(h), 1) for h in heights]))
