@@ -97,10 +97,12 @@ def test_an_ensemble_survives_its_driver_and_judges_alike_everywhere(
     monkeypatch.setenv("no_proxy", "")
     with serving(folder, port=0) as there:
         served = ask(there.url, images)
+        file = ask(there.url, (tmp_path / "0.png").read_bytes())
         with pytest.raises(KeyboardInterrupt):
             os.kill(os.getpid(), signal.SIGTERM)
     for name in ("score", "verdict", "threshold"):
         assert served[name] == found[name].tolist(), name
+    assert file["score"] == found["score"][:1].tolist() and "map" not in file
     small = tuner.load("joint", home=home, device="cpu").predict(images, maps="package")["map"]
     np.testing.assert_allclose(served["map"], small, rtol=1e-6)
     assert "An ensemble of trials" in Path(summary["report"]).read_text()

@@ -100,6 +100,8 @@ def _summed_up(written: Written) -> str:
     said = f"{written.anomalous} of {written.images} images are anomalous"
     if written.threshold is not None:
         said += f"; threshold {written.threshold:.4g}"
+    # Where none is flagged, the one that comes nearest.
+    shown = written.worst[: max(1, min(written.anomalous, len(written.worst)))]
     worst = [
         f"{printable(each.name)} "
         + (
@@ -107,7 +109,7 @@ def _summed_up(written: Written) -> str:
             if math.isnan(each.score_over_threshold)
             else f"{each.score_over_threshold:.2f} x"
         )
-        for each in written.worst
+        for each in shown
     ]
     return said + (f"; worst (in thresholds): {', '.join(worst)}" if worst else "")
 

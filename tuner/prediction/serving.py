@@ -90,16 +90,15 @@ def _wait(process: subprocess.Popen[bytes], url: str, log: Path) -> None:
     )
 
 
-def ask(url: str, images: NDArray[np.uint8]) -> dict[str, Any]:
-    """What a server says of images `[B, H, W, 3]`, as lists.
+def ask(url: str, images: NDArray[np.uint8] | bytes) -> dict[str, Any]:
+    """What a server says of images `[B, H, W, 3]`, or of the content of one file, as lists.
 
     Raises OSError where it does not answer, ValueError and KeyError where it says something else.
     """
-    request = urllib.request.Request(
-        f"{url}/invocations",
-        json.dumps({"inputs": images.tolist()}).encode(),
-        {"Content-Type": "application/json"},
-    )
+    content, kind = images, "application/octet-stream"
+    if not isinstance(images, bytes):
+        content, kind = json.dumps({"inputs": images.tolist()}).encode(), "application/json"
+    request = urllib.request.Request(f"{url}/invocations", content, {"Content-Type": kind})
     with _DIRECT.open(request, timeout=60) as reply:
         return dict(json.load(reply)["predictions"])
 
