@@ -200,14 +200,16 @@ def _registered(
 def described(job: Job, chosen: Winner, package: Package, trusted: Mapping[str, str]) -> str:
     """What a registered version is, how it was chosen, and how to use it, as Markdown."""
     config, lead, size = job.config, chosen.lead, package.size
-    value = lead.last["criteria"].get(job.workbench.objectives[0].name)
+    leading = job.workbench.objectives[0].name
+    value = lead.last["criteria"].get(leading)
+    figure = value if value is None else f"{leading.replace('_', ' ')} {value:.4g}"
     what = f"`{lead.method}` of trial {lead.number}"
     if chosen.members:
         what = f"an ensemble of trials {', '.join(map(str, chosen.numbers))}, led by {what}"
     lines = [
         f"Winner of study `{config.name}`: {what}, for images of {size[1]} x {size[0]} pixels.",
         f"**Chosen** without labels by `{config.criterion}`"
-        + ("." if value is None else f" ({job.workbench.objectives[0].name} {value:.4g})."),
+        + ("." if figure is None else f"; {figure}."),
         f"**Threshold** {package.threshold:.4g}, set for {100 * package.false_positive_rate:.3g} % "
         f"false alarms on {len(package.held_out_scores)} held-out normal images.",
         f"**Reliability** {trusted['tuner.reliability']}: {trusted['tuner.reliability_reasons']}.",
