@@ -80,7 +80,7 @@ def test_from_an_ensemble_on_features_to_a_champion_that_pixels_challenge(
     (judged,) = (gate.reason for gate in refused.value.gates if gate.name == "criterion")
     assert "against the champion's" in judged and "on the same" in judged
     found = load_package(folder.package, "cpu").predict(np.zeros((1, 40, 40, 3), np.uint8))
-    assert found["map"].shape == (1, 32, 32)
+    assert found["map"].shape == (1, 40, 40)
 
 
 def kinds_of(home: Home, study: str) -> set[str]:

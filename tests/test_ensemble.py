@@ -85,7 +85,7 @@ def test_an_ensemble_survives_its_driver_and_judges_alike_everywhere(
 
     images = np.random.default_rng(0).integers(0, 256, (3, 50, 40, 3), dtype=np.uint8)
     found = tuner.load("joint", home=home, device="cpu").predict(images)
-    assert len(set(found["score"])) == 3 and found["map"].shape == (3, 32, 32)
+    assert len(set(found["score"])) == 3 and found["map"].shape == (3, 50, 40)
     for number, image in enumerate(images):
         Image.fromarray(image).save(tmp_path / f"{number}.png")
 
@@ -98,11 +98,14 @@ def test_an_ensemble_survives_its_driver_and_judges_alike_everywhere(
     monkeypatch.setenv("no_proxy", "")
     with serving(folder, port=0) as there:
         served = ask(there.url, images)
+        file = ask(there.url, (tmp_path / "0.png").read_bytes())
         with pytest.raises(KeyboardInterrupt):
             os.kill(os.getpid(), signal.SIGTERM)
     for name in ("score", "verdict", "threshold"):
         assert served[name] == found[name].tolist(), name
-    np.testing.assert_allclose(served["map"], found["map"], rtol=1e-6)
+    assert file["score"] == found["score"][:1].tolist() and "map" not in file
+    small = tuner.load("joint", home=home, device="cpu").predict(images, maps="package")["map"]
+    np.testing.assert_allclose(served["map"], small, rtol=1e-6)
     assert "An ensemble of trials" in Path(summary["report"]).read_text()
     where.study("joint").joint_scores.write_bytes(b"")
     with pytest.raises(ValueError, match="written again by: tuner resume joint"):

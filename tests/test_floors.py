@@ -82,6 +82,13 @@ def test_only_evaluation_and_report_open_labels() -> None:
                 assert path.parts[-2] in ("evaluation", "report") or path.name == "labels.py", path
 
 
+def test_only_the_report_sees_which_files_a_batch_came_from() -> None:
+    for folder in ("tuner", "methods", "search_spaces", "cluster"):
+        for path in modules(folder):
+            if any(name.startswith("tuner.data.originals") for name in imports(path)):
+                assert path.parts[-2:] == ("story", "images.py"), path
+
+
 def test_study_does_not_know_evaluation() -> None:
     for path in modules("tuner/study"):
         names = imports(path)

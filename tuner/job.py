@@ -155,6 +155,7 @@ class Job:
                 uri = tracking_uri(self.config, self.home)
                 tracker = Tracker(uri, artifacts_of(uri), spool=self.folder.spool)
                 parent = tracker.start_study(self.config.name, self._tags(), self._parameters())
+                self._log_data(tracker, parent)
                 recorder = Recorder(tracker, parent)
                 collector = Collector(self._files)
                 collector.complete(ledger.entries())
@@ -261,6 +262,7 @@ class Job:
             reduction=config.reduction if self.plan.early_stopping else None,
             resume=resume,
             warm=self.workbench.warm,
+            names=[objective.name for objective in self.workbench.objectives],
             fence=lease.fence,
         )
         known = ledger.notes().get("fingerprint")
@@ -364,6 +366,24 @@ class Job:
             "tuner.fingerprint": prepared.fingerprint,
             **{f"version.{name}": version for name, version in versions().items()},
         }
+
+    def _log_data(self, tracker: Tracker, run: str) -> None:
+        """Which data the study is about. No label is counted."""
+        prepared, parts = self.workbench.prepared, self.workbench.parts
+        tracker.log_dataset(
+            run,
+            self.config.category,
+            prepared.fingerprint[:36],
+            prepared.location,
+            {
+                "normal": len(parts.train),
+                "held_out": len(parts.held_out),
+                "unlabelled": len(parts.test),
+                "height": prepared.size[0],
+                "width": prepared.size[1],
+                "layout": prepared.layout,
+            },
+        )
 
     def _parameters(self) -> dict[str, object]:
         config, plan = self.config, self.plan

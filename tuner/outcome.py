@@ -35,6 +35,7 @@ from tuner.study.workbench import Workbench
 
 if TYPE_CHECKING:
     from tuner.job import Job
+    from tuner.registry.package import Package
 
 
 PATIENCE = 180.0
@@ -83,10 +84,16 @@ def conclude(job: Job, ledger: Ledger, chosen: Winner, recorder: Recorder) -> di
         "tuner.reliability_reasons": "; ".join(card["reasons"]),
     }
     tracker.tag(run, trusted)
+    before: Mapping[str, Any] = ledger.notes().get("registered") or {}
+    recorder.chosen(
+        winner.number, members, [*before.get("members", ()), before.get("trial", winner.number)]
+    )
     registered = _registered(job, ledger, chosen, recorder, trusted)
     tidy(ledger, folder)
     entries = ledger.entries()
     audit = audit_study(bench, ledger, folder, winner.number, members)
+    if audit is not None:
+        recorder.audited(audit)
     summary = {
         "study": config.name,
         "category": config.category,
@@ -167,6 +174,7 @@ def _registered(
         folder.package,
         config.category,
         {"tuner.study": config.name, "tuner.trial": str(number), **made, **trusted},
+        description=described(job, chosen, read_package(folder.package), trusted),
     )
     registered = {
         "name": version.name,
@@ -187,6 +195,31 @@ def _registered(
         if strip(bench, entry, drawn):
             tracker.log_artifacts(recorder.run_of(entry.number), drawn, "pictures")
     return registered
+
+
+def described(job: Job, chosen: Winner, package: Package, trusted: Mapping[str, str]) -> str:
+    """What a registered version is, how it was chosen, and how to use it, as Markdown."""
+    config, lead, size = job.config, chosen.lead, package.size
+    leading = job.workbench.objectives[0].name
+    value = lead.last["criteria"].get(leading)
+    figure = value if value is None else f"{leading.replace('_', ' ')} {value:.4g}"
+    what = f"`{lead.method}` of trial {lead.number}"
+    if chosen.members:
+        what = f"an ensemble of trials {', '.join(map(str, chosen.numbers))}, led by {what}"
+    lines = [
+        f"Winner of study `{config.name}`: {what}, for images of {size[1]} x {size[0]} pixels.",
+        f"**Chosen** without labels by `{config.criterion}`"
+        + ("." if figure is None else f"; {figure}."),
+        f"**Threshold** {package.threshold:.4g}, set for {100 * package.false_positive_rate:.3g} % "
+        f"false alarms on {len(package.held_out_scores)} held-out normal images.",
+        f"**Reliability** {trusted['tuner.reliability']}: {trusted['tuner.reliability_reasons']}.",
+        f"**Data** {job.workbench.prepared.location}"
+        + (" (demo data, not a real part)" if job.workbench.prepared.demo else ""),
+        f'**Load** `tuner.load("{config.category}@challenger").predict("part.png")`, or '
+        f"`tuner predict {config.category}@challenger FOLDER`. The report is among the artifacts "
+        "of the study's run.",
+    ]
+    return "\n\n".join(lines)
 
 
 def tracked(job: Job, ledger: Ledger, recorder: Recorder) -> None:

@@ -6,33 +6,108 @@ import importlib.util
 import os
 import subprocess
 import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+from urllib.parse import quote
 
-from tuner.addresses import with_driver, without_credentials
+from tuner.addresses import sqlite_path, with_driver, without_credentials
 from tuner.request import tracking_uri
 from tuner.stopping import end_group, sigterm_as_interrupt
 from tuner.study.config import ledger_url, read_config
 from tuner.study.home import Home, private
-from tuner.tracking import default_uri
+from tuner.tracking import artifacts_of, default_uri
+from tuner.tracking.delivery import STUDY_TAG
+from tuner.tracking.store import open_store
+
+START_SECONDS = 180.0
+EXPERIMENT = "tuner"
 
 _ADDRESS = "TUNER_VIEWED"
+# One process that answers; MLflow's own workers for jobs of language models have nothing to do.
+_QUIET = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
+_DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+
+
+class ViewerFailed(RuntimeError):
+    """A page did not come up; the last words of its server."""
 
 
 @private()
-def view(home: Home, study: str | None, *, optuna: bool, host: str, port: int) -> int:
+def view(
+    home: Home,
+    study: str | None,
+    *,
+    optuna: bool,
+    host: str,
+    port: int,
+    told: Callable[[str], None] = lambda url: None,
+) -> int:
     """Run MLflow's page, or Optuna's dashboard, until it is stopped; returns its exit code.
 
-    Raises ValueError for an unknown study, a store that has its own page already, or a dashboard
-    that is not installed.
+    `told` is called with the address of the studies' runs once that answers. Raises ValueError for
+    an unknown study, a store that has its own page already, or a dashboard that is not installed;
+    ViewerFailed where the page does not come up.
     """
     command, secrets = viewer(home, study, optuna=optuna, host=host, port=port)
-    process = subprocess.Popen(command, start_new_session=True, env={**os.environ, **secrets})
-    try:
-        with sigterm_as_interrupt():
-            return process.wait()
-    except KeyboardInterrupt:
-        return 0
-    finally:
-        end_group(process)
+    with tempfile.TemporaryDirectory(prefix="tuner-ui-") as scratch:
+        log = Path(scratch) / "server.log"
+        with log.open("wb") as words:
+            process = subprocess.Popen(
+                command,
+                stdout=words,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+                env={**os.environ, **secrets},
+            )
+        try:
+            with sigterm_as_interrupt():
+                page = "" if optuna else runs_page(home, study)
+                url = f"http://{host}:{port}"
+                _wait(process, url, log)
+                told(url + page)
+                return process.wait()
+        except KeyboardInterrupt:
+            return 0
+        finally:
+            end_group(process)
+
+
+def runs_page(home: Home, study: str | None) -> str:
+    """Where MLflow shows the runs of all studies, or those of one, below its own address."""
+    config = None if study is None else read_config(study, home)
+    uri = default_uri(home.path) if config is None else tracking_uri(config, home)
+    path = sqlite_path(uri)
+    if path is not None and not path.is_file():
+        return ""
+    # Opening it as a study does lets a store know where its home was moved to.
+    store = open_store(uri, artifacts_of(uri), EXPERIMENT)
+    # Without the type MLflow shows what it has for language models.
+    page = f"/#/experiments/{store.experiment_id}/runs?workflowType=machine_learning"
+    wanted = "" if study is None else f"tags.`{STUDY_TAG}` = '{study}'"
+    return page + (f"&searchFilter={quote(wanted)}" if wanted else "")
+
+
+def _wait(process: subprocess.Popen[bytes], url: str, log: Path) -> None:
+    deadline = time.monotonic() + START_SECONDS
+    while time.monotonic() < deadline:
+        if process.poll() is not None:
+            lines = log.read_text(errors="replace").splitlines()
+            raise ViewerFailed(
+                f"the page ended at once: {' / '.join(lines[-3:]) or 'it said nothing'}; where the "
+                "port is in use, give another one by --port"
+            )
+        try:
+            with _DIRECT.open(url, timeout=5):
+                return
+        except urllib.error.HTTPError:
+            return
+        except OSError:
+            time.sleep(0.2)
+    raise ViewerFailed(f"nothing answers at {url} within {START_SECONDS:g} s")
 
 
 def viewer(
@@ -57,5 +132,6 @@ def viewer(
     if uri.startswith(("http://", "https://")):
         place = without_credentials(uri)
         raise ValueError(f"the tracking store is a server with a page of its own: open {place}")
-    store = {"MLFLOW_BACKEND_STORE_URI": with_driver(uri)}
-    return [sys.executable, "-m", "mlflow", "ui", *address], store
+    store = {"MLFLOW_BACKEND_STORE_URI": with_driver(uri), **_QUIET}
+    lean = ["--workers", "1", "--uvicorn-opts", "--log-level warning"]
+    return [sys.executable, "-m", "mlflow", "ui", *address, *lean], store

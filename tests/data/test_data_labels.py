@@ -13,6 +13,7 @@ from tests.data.conftest import box_mask, pixels, save
 from tuner.data import DataError, prepare
 from tuner.data.images import content_hash, open_picture
 from tuner.data.labels import Labels, load_labels, mask_of, resize_mask
+from tuner.data.originals import originals
 
 
 def labels_of(location: Path, category: str, size: tuple[int, int] | None) -> Labels:
@@ -224,3 +225,18 @@ def test_only_the_label_module_reaches_for_truth() -> None:
         assert not {name for name in imported if "labels" in name or "truth" in name}, path
         constants = {node.value for node in ast.walk(tree) if isinstance(node, ast.Constant)}
         assert not constants & {"label", "mask"}, path
+
+
+def test_files_of_a_batch_are_found_by_content_and_copies_take_turns(mvtec: Path) -> None:
+    prepared = prepare(str(mvtec), "nut", (16, 16), mvtec.parent / "cache")
+    found = originals(str(mvtec), "nut", [*prepared.test_hashes, "unknown"])
+    assert found[-1] is None
+    there = [each for each in found if each is not None]
+    test = mvtec / "nut" / "test"
+    names = sorted(str(path.relative_to(test)) for path in test.rglob("*.png"))
+    assert sorted(each.path for each in there) == names
+    for each, digest in zip(there, prepared.test_hashes, strict=True):
+        assert content_hash(each.read()) == digest and each.path.endswith(each.name)
+        assert "/" not in each.name
+    twice = originals(str(mvtec), "nut", [prepared.test_hashes[0]] * 2)
+    assert twice[0] == twice[1]

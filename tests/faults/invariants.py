@@ -11,7 +11,7 @@ from tests.faults.drivers import entries_of
 from tuner.study.ledger import Entry
 from tuner.tracking.store import make_client
 
-STATUS = {"finished": "FINISHED", "stopped_early": "KILLED", "failed": "FAILED"}
+STATUS = {"finished": "FINISHED", "stopped_early": "FINISHED", "failed": "FAILED"}
 
 
 def assert_whole(

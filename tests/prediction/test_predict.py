@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import base64
 import csv
 import io
 import json
 import os
+import re
 import weakref
 from dataclasses import replace
 from functools import partial
@@ -21,9 +23,10 @@ from tests.registry.conftest import SIZE, write_toy
 from tests.registry.test_package import pictures, png
 from tuner.cli.main import app
 from tuner.data import DataError
+from tuner.prediction.endpoint import asked_of, judged
 from tuner.prediction.places import Found, find
 from tuner.prediction.stream import AHEAD, Clock, Unreadable, judge_all
-from tuner.prediction.writing import count_all, write_all
+from tuner.prediction.writing import count_all, hottest_box, write_all
 from tuner.registry import load_package
 
 
@@ -55,7 +58,7 @@ def test_verdicts_equal_those_of_the_model_in_order(model, line):
     assert [each.name for each in found] == names
     assert [type(each) is Unreadable for each in found] == [i == 3 for i in range(9)]
     good = [each for each in found if not isinstance(each, Unreadable)]
-    expected = packaged.predict([each.name for each in good])
+    expected = packaged.predict([each.name for each in good], maps="package")
     assert [each.score for each in good] == pytest.approx(list(expected["score"]), abs=1e-6)
     assert [each.anomalous for each in good] == list(expected["verdict"])
     assert np.stack([each.map for each in good]) == pytest.approx(expected["map"], abs=1e-6)
@@ -112,6 +115,18 @@ def test_the_command_writes_a_table_and_overlays(model, line, tmp_path, kind):
         else [json.loads(row) for row in text.splitlines()]
     )
     assert len(rows) == 8 and {str(row["threshold"]) for row in rows} == {"1.5"}
+    assert {(row["model"], row["version"]) for row in rows} == {("model", "")}
+    for row in rows:
+        assert float(row["score_over_threshold"]) == pytest.approx(float(row["score"]) / 1.5, 1e-5)
+        assert (row["verdict"] == "anomalous") == (str(row["anomalous"]) == "True")
+        assert 0 <= int(row["box_left"]) < int(row["box_left"]) + int(row["box_width"]) <= 40
+    page = (out / "index.html").read_text()
+    scores = [float(text) for text in re.findall(r"score ([\d.]+)<", page)]
+    assert len(scores) == 8 and scores == sorted(scores, reverse=True)
+    assert said["threshold"] == 1.5 and len(said["worst"]) == 5
+    assert said["worst"][0]["image"] in page and page.index(said["worst"][0]["image"]) < page.index(
+        said["worst"][1]["image"]
+    )
     assert sum(str(row["anomalous"]) == "True" for row in rows) == said["anomalous"]
     with Image.open(out / rows[-1]["overlay"]) as overlay:
         assert min(overlay.size) >= 256 and overlay.width / overlay.height == 30 / 50
@@ -183,7 +198,9 @@ def test_overlays_of_an_earlier_run_give_way(model, line, tmp_path):
     assert drawn(str(line / "late" / "7.png")) == ["000000-7.png", "mine.png"]
     assert drawn(str(line), "--batch", "0") == ["000000-7.png", "mine.png"]
     assert drawn(str(line), "--no-overlays") == ["mine.png"]
-    assert sorted(path.name for path in out.iterdir()) == ["overlays", "predictions.csv"]
+    assert sorted(path.name for path in out.iterdir()) == [
+        "index.html", "overlays", "predictions.csv",
+    ]  # fmt: skip
 
 
 def test_patterns_leave_out_what_systems_left_and_do_not_go_round(line):
@@ -201,7 +218,59 @@ def test_a_stream_that_fails_leaves_no_table(model, line, tmp_path):
     command = ["predict", str(model), str(line), "--out", str(tmp_path / "out"), "--batch", "0"]
     done = CliRunner().invoke(app, command)
     assert done.exit_code == 2 and "must be at least 1" in done.stderr
-    assert not list((tmp_path / "out").glob("predictions*"))
+    assert not [path for path in (tmp_path / "out").iterdir() if path.is_file()]
+
+
+def test_the_box_is_that_of_the_hottest_region_in_the_photograph():
+    heat = np.zeros((8, 10), np.float32)
+    heat[2:4, 1:3] = 1  # and a larger, cooler one elsewhere
+    heat[5:8, 5:10] = 0.4
+    assert hottest_box(heat, (8, 10)) == (1, 2, 2, 2)
+    assert hottest_box(heat, (80, 200)) == (20, 20, 40, 20)
+    assert hottest_box(np.zeros((4, 4), np.float32), (8, 8)) == (0, 0, 8, 8)
+
+
+def test_a_request_holds_files_or_arrays(model):
+    packaged, file = load_package(model), png(pictures(1, (50, 30))[0])
+    text = base64.b64encode(file).decode()
+    form = (
+        b'--x\r\nContent-Disposition: form-data; name="image"; filename="a.png"\r\n'
+        b"Content-Type: image/png\r\n\r\n" + file + b"\r\n--x\r\n"
+        b'Content-Disposition: form-data; name="map"\r\n\r\ntrue\r\n--x--\r\n'
+    )
+    json_kind, score = "application/json", packaged.predict(file)["score"].tolist()
+    requests = [
+        (file, "image/png", False),
+        (file, "application/x-www-form-urlencoded", False),
+        (form, "multipart/form-data; boundary=x", True),
+        (json.dumps({"images": [text]}).encode(), json_kind, False),
+        (json.dumps({"inputs": ["data:image/png;base64," + text]}).encode(), json_kind, False),
+        (
+            json.dumps({"images": text, "map": True}).encode(),
+            "application/json; charset=utf-8",
+            True,
+        ),
+    ]
+    for body, kind, maps in requests:
+        asked = asked_of(body, kind)
+        assert asked is not None
+        said = json.loads(judged(packaged, asked))["predictions"]
+        assert said["score"] == score and ("map" in said) is maps, kind
+    assert np.shape(said["map"]) == (1, *SIZE)
+    assert said["score_over_threshold"] == [score[0] / 1.5]
+    arrays = json.dumps({"inputs": np.zeros((1, 4, 4, 3), int).tolist()}).encode()
+    assert asked_of(arrays, json_kind) is None and asked_of(b"a,b", "text/csv") is None
+    for body, kind, reason in (
+        (b'{"images": ["no base64!"]}', json_kind, "image 0 is not base64"),
+        (b'{"images": [3]}', json_kind, "must be a list of texts"),
+        (b'{"images": [', json_kind, "no JSON"),
+        (b"", "image/png", "empty"),
+        (b"--x--", "multipart/form-data; boundary=x", "holds no image"),
+    ):
+        with pytest.raises(ValueError, match=reason):
+            asked_of(body, kind)
+    with pytest.raises(ValueError, match="image 0: not a readable image"):
+        judged(packaged, asked_of(b"GIF89a", "image/gif"))
 
 
 def test_benchmark_measures_and_writes_nothing(model, line, tmp_path, monkeypatch):

@@ -137,7 +137,10 @@ def test_other_sizes_are_resized_as_for_training(toy):
     for index, pixels in enumerate((large, tall)):
         resized = Image.fromarray(pixels).resize((width, height), Image.Resampling.BILINEAR)
         assert packaged.predict(np.asarray(resized))["score"] == found["score"][index]
-    assert found["map"].shape == (2, *SIZE)
+    assert [amap.shape for amap in found["map"]] == [(97, 61), (30, 22)]
+    small = packaged.predict([large, tall], maps="package")["map"]
+    assert small.shape == (2, *SIZE) and "map" not in packaged.predict(large, maps="none")
+    assert found["map"][0].mean() == pytest.approx(small[0].mean(), rel=0.05)
 
 
 def test_twelve_bit_samples_have_the_full_scale_of_the_study(tmp_path):
@@ -199,7 +202,30 @@ def test_a_detector_without_maps(tmp_path):
         "verdict",
         "threshold",
         "false_positive_rate",
+        "score_over_threshold",
+        "image",
     }
+
+
+def test_a_folder_and_a_pattern_stand_for_their_images(toy, tmp_path):
+    images = pictures(3)
+    for index, pixels in enumerate(images):
+        (tmp_path / f"{index}.png").write_bytes(png(pixels))
+    packaged = load_package(toy[0])
+    expected = packaged.predict(images)
+    assert expected["image"].tolist() == ["image 0", "image 1", "image 2"]
+    for place in (tmp_path, str(tmp_path), str(tmp_path / "*.png"), [tmp_path / "0.png", tmp_path]):
+        found = packaged.predict(place)
+        assert np.array_equal(found["score"][-3:], expected["score"])
+        assert found["image"].tolist()[-3:] == [str(tmp_path / f"{i}.png") for i in range(3)]
+    assert packaged.predict(images[0])["score_over_threshold"] == expected["score"][0] / 1.2
+    with pytest.raises(ValueError, match="no file, no folder, and no pattern"):
+        packaged.predict(str(tmp_path / "*.bmp"))
+
+
+def test_a_threshold_of_nothing_has_no_units(tmp_path):
+    write_toy(tmp_path, threshold=0.0)
+    assert np.isnan(load_package(tmp_path).predict(pictures(2))["score_over_threshold"]).all()
 
 
 def test_what_a_package_says_of_itself(toy):

@@ -144,7 +144,7 @@ def test_the_signature_refuses_what_is_no_picture(store, tmp_path, monkeypatch):
         patch.setenv("MLFLOW_REGISTRY_URI", store[1].uri)
         model = mlflow.pyfunc.load_model(source)
     assert {spec.name for spec in model.metadata.signature.outputs} == {
-        "score", "verdict", "map", "threshold", "false_positive_rate",
+        "score", "verdict", "map", "threshold", "false_positive_rate", "score_over_threshold",
     }  # fmt: skip
     assert model.predict(np.zeros((1, 9, 9, 3), np.uint8))["map"].shape == (1, 24, 40)
     with pytest.raises(mlflow.MlflowException, match="dtype"):

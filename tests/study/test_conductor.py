@@ -155,7 +155,9 @@ def test_a_stopped_trial_never_outranks_a_finished_one(tmp_path: Path) -> None:
 
 
 def test_pareto_keeps_both_directions_and_stops_nothing(tmp_path: Path) -> None:
-    ledger = make_ledger(tmp_path, directions=["maximize", "minimize"], reduction=None)
+    names = [QUALITY.name, COST.name]
+    ledger = make_ledger(tmp_path, directions=["maximize", "minimize"], names=names, reduction=None)
+    assert ledger._study.metric_names == names
     conductor = make_conductor(ledger, "6", objectives=[QUALITY, COST])
     play(conductor, rate)
     entries = ledger.entries()

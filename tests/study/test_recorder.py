@@ -103,3 +103,46 @@ def test_a_store_that_is_away_is_settled_with_later(tmp_path: Path) -> None:
     recorder.tracker.flush(force=True)
     recorder.settle(ledger.entries(), params)
     assert [rungs(of_trial(client, number)) for number in range(3)] == [[1, 2, 3, 4]] * 3
+
+
+def test_a_trial_that_was_stopped_early_has_ended_and_older_runs_are_left(tmp_path: Path) -> None:
+    client, ledger = FakeClient(), ended(tmp_path)
+    stopped = replace(ledger.entries()[0], state="stopped_early", reason="rung 4 of 4")
+    recorder_of(client).settle([stopped], params)
+    run = of_trial(client, 0)
+    assert run["status"] == "FINISHED" and run["name"] == "s trial 0"
+    assert run["tags"]["tuner.outcome"] == "stopped_early"
+    assert run["tags"]["tuner.reason"] == "rung 4 of 4"
+    scoring = {f"scoring.{name}": str(value) for name, value in stopped.last["scoring"].items()}
+    assert scoring and scoring.items() <= run["params"].items()
+    run["status"] = "KILLED"  # as earlier versions had it
+    recorder_of(client).settle([stopped], params)
+    assert run["status"] == "KILLED" and rungs(run) == [1, 2, 3, 4]
+
+
+def test_the_winner_is_marked_and_labels_are_written_once_it_is_chosen(tmp_path: Path) -> None:
+    client, ledger = FakeClient(), ended(tmp_path)
+    recorder = recorder_of(client)
+    recorder.settle(ledger.entries(), params)
+    recorder.chosen(1, [])
+    recorder.tracker.flush(force=True)
+    recorder.chosen(2, [2, 0], before=[1])
+    recorder.audited(
+        {
+            "winner": {"image_auroc": 0.9, "aupro": None},
+            "default": {"image_auroc": 0.8},
+            "threshold": {"quantile": {"normal_flagged": 0.1, "anomalous_flagged": None}},
+            "trials": {"image_auroc": {"0": 0.7, "1": None}},
+        }
+    )
+    recorder.tracker.flush(force=True)
+    marks = [of_trial(client, number)["tags"]["tuner.winner"] for number in range(3)]
+    assert marks == ["member", "false", "true"]
+    assert [m for m in client.runs["run0"]["metrics"] if m[0].startswith("audit.")] == [
+        ("audit.winner.image_auroc", 0.9, 0),
+        ("audit.default.image_auroc", 0.8, 0),
+        ("audit.winner.normal_flagged", 0.1, 0),
+    ]
+    assert of_trial(client, 0)["metrics"][-1] == ("audit.image_auroc", 0.7, 0)
+    assert of_trial(client, 1)["metrics"][-1][0] != "audit.image_auroc"
+    assert {of_trial(client, number)["status"] for number in range(3)} == {"FINISHED"}

@@ -52,11 +52,17 @@ class FakeClient:
             "params": {},
             "status": "RUNNING",
             "files": [],
+            "inputs": [],
+            "name": run_name,
         }
         if self.lose_answer:
             self.lose_answer = False
             raise TimeoutError("no answer")
         return SimpleNamespace(info=SimpleNamespace(run_id=run_id))
+
+    def log_inputs(self, run_id, datasets):
+        self._call("log_inputs")
+        self.runs[run_id]["inputs"].append(datasets)
 
     def get_metric_history(self, run_id, key):
         self._call("get_metric_history")

@@ -11,8 +11,10 @@ from pathlib import Path
 import pytest
 
 from tuner.addresses import sqlite_path
+from tuner.study.home import Home
 from tuner.tracking import Tracker, default_artifacts, default_uri
 from tuner.tracking.store import artifacts_of, make_client
+from tuner.viewers import runs_page
 
 STARTER = """
 import sys
@@ -159,3 +161,19 @@ def test_files_of_a_database_lie_beside_it_whatever_folder_the_process_is_in(
     assert tracker.close() == 0
     assert list((tmp_path / "there" / "artifacts").rglob("note.txt"))
     assert not list((tmp_path / "here").iterdir())
+
+
+def test_the_page_of_one_study_and_nothing_where_no_store_is(tmp_path):
+    home = Home(tmp_path / "home")
+    assert runs_page(home, None) == "" and not (home.path / "mlflow.db").exists()
+    uri = default_uri(home.path)
+    Tracker(uri, default_artifacts(home.path)).start_study("lids-1", {}, {})
+    page = runs_page(home, None)
+    experiment = make_client(uri).get_experiment_by_name("tuner").experiment_id
+    assert page == f"/#/experiments/{experiment}/runs?workflowType=machine_learning"
+    (home.path / "artifacts").mkdir(exist_ok=True)
+    moved = Home(tmp_path / "elsewhere")
+    home.path.rename(moved.path)
+    assert runs_page(moved, None) == page
+    (run,) = make_client(default_uri(moved.path)).search_runs([experiment])
+    assert run.info.artifact_uri.startswith(default_artifacts(moved.path))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import math
 from pathlib import Path
 
@@ -52,6 +53,25 @@ def test_a_series_has_steps_of_its_own_and_tags_come_after_the_end(client):
     kept = client.runs[run]
     assert kept["metrics"][-2:] == [("size", 0.1, 10), ("size", 0.2, 20)]
     assert kept["tags"]["warnings"] == "1" and kept["status"] == "FINISHED"
+
+
+def test_a_data_set_and_late_parameters_wait_with_the_rest(client, tmp_path):
+    spool = tmp_path / "spool.json"
+    client.away = True
+    tracker = tracker_of(client, spool)
+    _, run = one_trial(tracker)
+    tracker.log_params(run, {"scoring.pooling": "max"})
+    tracker.log_dataset(run, "tile", "abc", "s3://b/data", {"normal": 3})
+    tracker.close()
+    client.away = False
+    later = tracker_of(client, spool)
+    assert later.close() == 0
+    kept = client.runs["run1"]
+    assert kept["params"] == {"sigma": "0.1", "scoring.pooling": "max"}
+    ((given,),) = kept["inputs"]
+    assert (given.dataset.name, given.dataset.digest) == ("tile", "abc")
+    assert json.loads(given.dataset.source) == {"uri": "s3://b/data"}
+    assert given.dataset.source_type == "s3" and kept["name"] == "s trial 0"
 
 
 def test_numbers_go_in_batches_within_the_limits(client):

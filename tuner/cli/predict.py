@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Annotated, Literal, cast
 
 import typer
 
+from tuner.addresses import printable
 from tuner.cli.errors import PROBLEM, explained
 from tuner.cli.output import only_json, print_json
 
@@ -13,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from tuner.prediction.stream import Unreadable, Verdict
+    from tuner.prediction.writing import Written
 
 _NAMED = 5
 
@@ -44,7 +47,7 @@ def predict(
         bool, typer.Option("--json", help="One JSON object on standard output.")
     ] = False,
 ) -> None:
-    """Judge images by a packaged model; writes a table and heat maps over the images.
+    """Judge images by a packaged model; writes a table, heat maps over the images, and a page.
 
     Streams: ten thousand images need no more memory than a hundred. An image that cannot be read
     is reported and skipped, and the exit code is then 1.
@@ -56,15 +59,20 @@ def predict(
         from tuner.prediction.places import find
         from tuner.prediction.stream import Clock, judge_all
         from tuner.prediction.writing import count_all, write_all
+        from tuner.registry.locate import locate
+        from tuner.registry.package import load_package
 
-        packaged = api.load(model, tracking_uri=tracking_uri, device=device)
+        home = api.home_at(None)
+        located = locate(model, home, api.registry_at(home, tracking_uri))
+        packaged = load_package(located.folder, device)
         places, clock = find(images), Clock()
         stream = _shown(judge_all(packaged, places, batch=batch, clock=clock), len(places))
         if benchmark:
             written = count_all(stream)
         else:
             kind = cast('Literal["csv", "jsonl"]', table)
-            written = write_all(stream, Path(out), kind, overlays)
+            named = (located.name, located.version)
+            written = write_all(stream, Path(out), kind, overlays, named)
         skipped = written.unreadable
         for bad in skipped[:_NAMED]:
             typer.secho(f"skipped {bad.name}: {bad.reason}", err=True, fg="yellow")
@@ -73,15 +81,37 @@ def predict(
     if as_json:
         print_json({"model": model, **written.as_dict(), "speed": clock.as_dict()})
     else:
-        typer.echo(f"{written.anomalous} of {written.images} images are anomalous")
+        typer.echo(f"{located.what} judges {written.images} images")
         if written.table is not None:
             typer.echo(f"table     {written.table}")
         if written.overlays is not None:
             typer.echo(f"overlays  {written.overlays}")
+        if written.index is not None:
+            typer.echo(f"page      {written.index}")
         if benchmark:
             _speed(clock.as_dict(), str(packaged.device))
+        typer.echo(_summed_up(written))
     if skipped:
         raise typer.Exit(PROBLEM)
+
+
+def _summed_up(written: Written) -> str:
+    """How many images are anomalous, at which threshold, and which are the worst."""
+    said = f"{written.anomalous} of {written.images} images are anomalous"
+    if written.threshold is not None:
+        said += f"; threshold {written.threshold:.4g}"
+    # Where none is flagged, the one that comes nearest.
+    shown = written.worst[: max(1, min(written.anomalous, len(written.worst)))]
+    worst = [
+        f"{printable(each.name)} "
+        + (
+            f"{each.score:.4g}"
+            if math.isnan(each.score_over_threshold)
+            else f"{each.score_over_threshold:.2f} x"
+        )
+        for each in shown
+    ]
+    return said + (f"; worst (in thresholds): {', '.join(worst)}" if worst else "")
 
 
 def _speed(clock: dict[str, float], device: str) -> None:

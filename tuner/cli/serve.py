@@ -27,7 +27,8 @@ def serve(
 ) -> None:
     """Serve a packaged model by MLflow's scoring server, checked before it is announced.
 
-    POST /invocations takes {"inputs": uint8 [B, H, W, 3]} of any size. Ctrl-C stops it.
+    POST /invocations takes an image file, files as multipart/form-data, {"images": [base64]}, or
+    {"inputs": uint8 [B, H, W, 3]}, of any size. ?map=true asks for heat maps. Ctrl-C stops it.
     """
     with explained():
         with only_json(as_json):
@@ -39,10 +40,12 @@ def serve(
             found = locate(model, home, api.registry_at(home, tracking_uri))
         with serving(found.folder, host, port) as served:
             said = {key: served.answer[key] for key in ("score", "verdict", "threshold")}
+            curl = f"curl -F image=@part.png {served.url}/invocations"
             if as_json:
-                print_json({"model": model, "url": served.url, "checked": said})
+                print_json({"model": model, "url": served.url, "checked": said, "curl": curl})
             else:
                 typer.echo(f"{found.what} is served at {served.url}/invocations")
+                typer.echo(f"try it by: {curl}")
             if not check:
                 typer.echo("Ctrl-C stops it", err=True)
                 served.process.wait()

@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tuner.prediction.endpoint import MODEL
 from tuner.registry.package import load_package
 from tuner.registry.register import save_model
 from tuner.stopping import end_group, sigterm_as_interrupt
@@ -48,7 +49,7 @@ def serving(folder: Path, host: str = "127.0.0.1", port: int = 5001) -> Iterator
     """Serve the package in `folder` until the block ends, which ends every process of the server.
 
     It is checked first: `/ping` answers, and `/invocations` judges one grey image. Requests are
-    JSON, `{"inputs": [...]}` with uint8 `[B, H, W, 3]` of any size. `port` 0 takes a free one.
+    what `tuner.prediction.endpoint` takes: files, base64, arrays. `port` 0 takes a free one.
     SIGTERM ends the block as Ctrl-C does. Raises ServerFailed with the server's own last words.
     """
     port = port or _free(host)
@@ -58,15 +59,15 @@ def serving(folder: Path, host: str = "127.0.0.1", port: int = 5001) -> Iterator
     with sigterm_as_interrupt(), tempfile.TemporaryDirectory(prefix="tuner-serve-") as scratch:
         model, log = Path(scratch) / "model", Path(scratch) / "server.log"
         save_model(folder, model, packaged)
-        command = [sys.executable, "-m", "mlflow", "models", "serve", "--model-uri", str(model)]
-        command += ["--env-manager", "local", "--host", host, "--port", str(port)]
+        command = [sys.executable, "-m", "uvicorn", "--factory", "tuner.prediction.endpoint:create"]
+        command += ["--host", host, "--port", str(port), "--log-level", "warning"]
         with log.open("wb") as words:
             process = subprocess.Popen(
                 command,
                 stdout=words,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
-                env=_environment(),
+                env={**os.environ, MODEL: str(model)},
             )
         try:
             url = f"http://{host}:{port}"
@@ -74,12 +75,6 @@ def serving(folder: Path, host: str = "127.0.0.1", port: int = 5001) -> Iterator
             yield Served(url, _one_image(url, log), process)
         finally:
             end_group(process)
-
-
-def _environment() -> dict[str, str]:
-    # MLflow starts uvicorn by name, which an environment that is not activated does not find.
-    path = os.pathsep.join((str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)))
-    return {**os.environ, "PATH": path, "MLFLOW_DISABLE_TELEMETRY": "true"}
 
 
 def _wait(process: subprocess.Popen[bytes], url: str, log: Path) -> None:
@@ -95,16 +90,15 @@ def _wait(process: subprocess.Popen[bytes], url: str, log: Path) -> None:
     )
 
 
-def ask(url: str, images: NDArray[np.uint8]) -> dict[str, Any]:
-    """What a server says of images `[B, H, W, 3]`, as lists.
+def ask(url: str, images: NDArray[np.uint8] | bytes) -> dict[str, Any]:
+    """What a server says of images `[B, H, W, 3]`, or of the content of one file, as lists.
 
     Raises OSError where it does not answer, ValueError and KeyError where it says something else.
     """
-    request = urllib.request.Request(
-        f"{url}/invocations",
-        json.dumps({"inputs": images.tolist()}).encode(),
-        {"Content-Type": "application/json"},
-    )
+    content, kind = images, "application/octet-stream"
+    if not isinstance(images, bytes):
+        content, kind = json.dumps({"inputs": images.tolist()}).encode(), "application/json"
+    request = urllib.request.Request(f"{url}/invocations", content, {"Content-Type": kind})
     with _DIRECT.open(request, timeout=60) as reply:
         return dict(json.load(reply)["predictions"])
 

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from tuner.data.images import decode
+from tuner.data.images import Size, decode
 from tuner.data.survey import to_uint8
 from tuner.limits import processors
 from tuner.prediction.places import Found
@@ -33,7 +33,8 @@ _MOST_THREADS = 8
 class Verdict:
     """One judged image. `map` float32 `[H, W]` (None where the model does not localise) and
     `image` uint8 `[3, H, W]` have the size of the package; `photograph()` reads the image again and
-    returns uint8 `[3, H', W']` of its own size, or raises what reading it raises."""
+    returns uint8 `[3, H', W']` of its own `size`, or raises what reading it raises.
+    `score_over_threshold` is 1.0 at the line, NaN where the threshold is not above 0."""
 
     name: str
     score: float
@@ -43,6 +44,8 @@ class Verdict:
     map: NDArray[np.float32] | None
     image: NDArray[np.uint8]
     photograph: Callable[[], NDArray[np.uint8]] = field(repr=False, compare=False)
+    size: Size
+    score_over_threshold: float
 
 
 @dataclass(frozen=True)
@@ -124,6 +127,7 @@ class _Read:
     pixels: NDArray[np.uint8] | None
     reason: str
     seconds: float
+    size: Size
 
 
 def _reader(packaged: PackagedDetector) -> Callable[[Found], _Read]:
@@ -131,14 +135,14 @@ def _reader(packaged: PackagedDetector) -> Callable[[Found], _Read]:
 
     def read(image: Found) -> _Read:
         began = time.perf_counter()
-        pixels, reason = None, ""
+        pixels, reason, size = None, "", (0, 0)
         try:
-            pixels = one_image(image.read(), intake)
+            pixels, size = one_image(image.read(), intake)
         except (OSError, ValueError, MemoryError) as error:
             if type(error).__name__ == "DataError":
                 raise
             reason = (str(error).splitlines() or [type(error).__name__])[0]
-        return _Read(image, pixels, reason, time.perf_counter() - began)
+        return _Read(image, pixels, reason, time.perf_counter() - began, size)
 
     return read
 
@@ -164,6 +168,8 @@ def _judged(
             found["map"][place] if "map" in found else None,
             each.pixels,
             partial(_photograph, each.source, packaged.package.intake),
+            each.size,
+            float(found["score_over_threshold"][place]),
         )
         place += 1
 

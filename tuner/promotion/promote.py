@@ -266,7 +266,7 @@ def _export_of(folder: Path, challenger: PackagedDetector, batch: Batch) -> Pari
 
     images = batch.test[:_PARITY_IMAGES].transpose(0, 2, 3, 1)
     (prepared,) = batches(images, challenger.package.intake, _PARITY_IMAGES)
-    return parity(challenger, folder / ONNX_FILE, prepared)
+    return parity(challenger, folder / ONNX_FILE, prepared.pixels)
 
 
 def _write_down(

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import glob
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 from PIL.Image import Image as Picture
 from PIL.Image import Resampling, fromarray
 
-from tuner.data.images import decode, samples_of
+from tuner.data.images import Size, decode, samples_of
 from tuner.data.survey import Depth, to_uint8
 
 Image = NDArray[Any] | str | Path | bytes | Picture
@@ -51,26 +52,54 @@ def listed(images: Images) -> list[Any]:
     return entries
 
 
-def batches(images: Images, intake: Intake, batch: int) -> Iterator[NDArray[np.uint8]]:
-    """uint8 `[<= batch, 3, H, W]`, decoded and resized as the training images were.
+@dataclass(frozen=True)
+class Batch:
+    """Images that a detector takes: `pixels` uint8 `[B, 3, H, W]`; `names` are their paths, or
+    `image 0`, `image 1`; `sizes` their own (height, width)."""
 
-    Arrays are `[H, W]`, `[H, W, 1]`, `[H, W, 3]` or `[H, W, 4]` (the fourth channel is alpha, laid
-    on black): uint8, uint16 (on the scale of the intake), or floats in [0, 1]. Pillow's images are
-    taken, too. Raises ValueError, naming
-    the image, for anything else and for a file that cannot be read.
+    pixels: NDArray[np.uint8] = field(repr=False)
+    names: tuple[str, ...]
+    sizes: tuple[Size, ...]
+
+
+def batches(images: Images, intake: Intake, batch: int) -> Iterator[Batch]:
+    """Batches of at most `batch` images, decoded and resized as the training images were.
+
+    A folder, a glob or an `s3://` prefix stands for every image in it. Arrays are `[H, W]`,
+    `[H, W, 1]`, `[H, W, 3]` or `[H, W, 4]` (the fourth channel is alpha, laid on black): uint8,
+    uint16 (on the scale of the intake), or floats in [0, 1]. Pillow's images are taken, too. Raises
+    ValueError, naming the image, for anything else and for a file that cannot be read.
     """
-    entries = listed(images)
+    entries = [image for entry in listed(images) for image in _spread(entry)]
     for start in range(0, len(entries), batch):
         part = enumerate(entries[start : start + batch], start)
-        yield np.stack([_one(entry, index, intake) for index, entry in part])
+        read = [_one(entry, index, intake) for index, entry in part]
+        names, pixels, sizes = zip(*read, strict=True)
+        yield Batch(np.stack(pixels), names, sizes)
 
 
-def one_image(content: bytes | NDArray[Any], intake: Intake) -> NDArray[np.uint8]:
-    """uint8 `[3, H, W]` of a file's content or of samples, decoded and resized as for training.
+def one_image(content: bytes | NDArray[Any], intake: Intake) -> tuple[NDArray[np.uint8], Size]:
+    """uint8 `[3, H, W]` of a file's content or of samples, decoded and resized as for training;
+    and its own height and width.
 
     Raises OSError or ValueError where it is no image that can be read.
     """
-    return to_uint8(decode(content, intake.size, intake.recipe).pixels, intake.depth)
+    decoded = decode(content, intake.size, intake.recipe)
+    return to_uint8(decoded.pixels, intake.depth), decoded.native
+
+
+def _spread(entry: Any) -> list[Any]:
+    """The images of a place that may hold several; any other entry alone."""
+    if not isinstance(entry, str | os.PathLike):
+        return [entry]
+    from tuner.prediction.places import Found, find
+
+    place = os.fspath(entry)
+    several = place.lower().startswith(("s3://", "file:")) or (
+        not os.path.isfile(place) and (os.path.isdir(place) or glob.has_magic(place))
+    )
+    found: list[Found] = find([place]) if several else []
+    return list(found) or [entry]
 
 
 def repair_masks(masks: Images, size: tuple[int, int]) -> NDArray[np.float32]:
@@ -123,7 +152,9 @@ def _split(images: NDArray[Any]) -> list[Any]:
     )
 
 
-def _one(entry: Any, index: int, intake: Intake) -> NDArray[np.uint8]:
+def _one(entry: Any, index: int, intake: Intake) -> tuple[str, NDArray[np.uint8], Size]:
+    from tuner.prediction.places import Found
+
     name = f"image {index}"
     try:
         if isinstance(entry, np.ndarray):
@@ -135,12 +166,14 @@ def _one(entry: Any, index: int, intake: Intake) -> NDArray[np.uint8]:
         elif isinstance(entry, str | os.PathLike):
             name = str(entry)
             content = Path(entry).read_bytes()
+        elif isinstance(entry, Found):
+            name, content = entry.name, entry.read()
         else:
             raise ValueError(
                 f"is {type(entry).__name__}, but must be an array, a path, bytes, or an image of "
                 "Pillow"
             )
-        return one_image(content, intake)
+        return (name, *one_image(content, intake))
     except (OSError, ValueError) as error:
         raise ValueError(f"{name}: {error}") from error
 

@@ -16,10 +16,14 @@ _VERSION = re.compile(r"(.+)@([A-Za-z][\w-]*)|(.+)/(\d+)")
 
 @dataclass(frozen=True)
 class Located:
-    """A package on this machine, and what it is: `tile version 3`, or `study NAME`."""
+    """A package on this machine, and what it is: `tile version 3`, or `the winner of study NAME`.
+    `name` is the registered model's, the study's or the folder's; `version` is empty where it is
+    not registered."""
 
     folder: Path
     what: str
+    name: str
+    version: str = ""
 
 
 @private()
@@ -31,13 +35,14 @@ def locate(model: str, home: Home, uri: str) -> Located:
     exist, RegistryError where the registry is away or has lost the files.
     """
     if (Path(model) / PACKAGE_FILE).is_file():
-        return Located(Path(model), f"package {model}")
+        return Located(Path(model), f"package {model}", Path(model).resolve().name)
     if not names_version(model):
         return _study(model, home)
     with speaking_to(uri) as client:
         version = _found(client, model)
         folder = fetch(client, uri, version, home.models)
-    return Located(folder, f"{version.name} version {version.number}")
+    number = str(version.number)
+    return Located(folder, f"{version.name} version {number}", version.name, number)
 
 
 def names_version(text: str) -> bool:
@@ -63,7 +68,7 @@ def _study(name: str, home: Home) -> Located:
     if name in home.study_names():
         folder = home.study(name).package
         if (folder / PACKAGE_FILE).is_file():
-            return Located(folder, f"the winner of study {name}")
+            return Located(folder, f"the winner of study {name}", name)
         raise LookupError(f"study {name} has no winner yet; end it first by: tuner resume {name}")
     known = ", ".join(home.study_names()[-5:]) or "none yet"
     raise LookupError(

@@ -8,7 +8,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -30,6 +30,7 @@ from methods.registry import get_method
 from methods.scoring.normalisation import left_out
 from methods.state import move
 from tuner.data import RECIPE
+from tuner.data.images import Size
 from tuner.data.survey import Depth
 from tuner.registry.intake import Images, Intake, batches, listed, repair_masks
 from tuner.registry.threshold import Rule, Threshold, find_threshold
@@ -48,6 +49,9 @@ FULL_SCALE = 65535
 _BATCH = 32
 # Of the threshold: more than float32 rounding in another order, less than any score tells.
 _HAIR = 1e-5
+
+
+Maps = Literal["image", "package", "none"]
 
 
 class PackageError(ValueError):
@@ -136,17 +140,33 @@ class PackagedDetector:
         """Whether this detector has heat maps."""
         return isinstance(self.detector, MapDetector)
 
-    def predict(self, images: Images) -> dict[str, NDArray[Any]]:
-        """Judge images: arrays, file paths or bytes, one or a list, of any size.
+    def predict(self, images: Images, maps: Maps = "image") -> dict[str, NDArray[Any]]:
+        """Judge images: arrays, files, folders, globs, bytes or Pillow's images, one or a list, of
+        any size.
 
-        Returns `score` float64 `[B]` (higher is more anomalous), `verdict` bool `[B]` (the score
-        is above the threshold), `threshold` and `false_positive_rate` (the rate that the threshold
-        was set for on held-out normals), both float64 `[B]` and the same for all, and, where the
-        detector localises, `map` float32 `[B, H, W]` at the size of the package. Raises ValueError
-        for what is no image; `tuner.registry.intake` says what is.
+        Returns `score` float64 `[B]` (higher is more anomalous), `score_over_threshold` float64
+        `[B]` (1.0 is the line; NaN where the threshold is not above 0), `verdict` bool `[B]` (the
+        score is above the threshold), `threshold` and `false_positive_rate` (the rate that the
+        threshold was set for on held-out normals), both float64 `[B]` and the same for all, `image`
+        `[B]` (paths, or `image 0`, `image 1`), and, where the detector localises, `map`: float32
+        `[B, H, W]` at the size of the images, or an array `[B]` of maps where they have several.
+        With `maps` "package" they have the size of the package, with "none" they are left out.
+        Raises ValueError for what is no image; `tuner.registry.intake` says what is.
         """
-        parts = [self.judge(part) for part in batches(images, self.package.intake, _BATCH)]
-        return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+        parts, names, heat = [], list[str](), list[NDArray[np.float32]]()
+        for part in batches(images, self.package.intake, _BATCH):
+            judged = self.judge(part.pixels)
+            own = judged.pop("map", None)
+            if own is not None and maps != "none":
+                sizes = part.sizes if maps == "image" else (self.package.size,) * len(own)
+                heat += [enlarged(amap, size) for amap, size in zip(own, sizes, strict=True)]
+            parts.append(judged)
+            names += part.names
+        found = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+        found["image"] = np.array(names)
+        if heat:
+            found["map"] = _side_by_side(heat)
+        return found
 
     def inpaint(
         self, images: Images, masks: Images | None = None, **settings: Value
@@ -196,6 +216,7 @@ class PackagedDetector:
         score = judged[0].detach().cpu().double().numpy()
         found: dict[str, NDArray[Any]] = {
             "score": score,
+            "score_over_threshold": over_threshold(score, self.package.threshold),
             "verdict": score > self.package.threshold,
             "threshold": np.full(len(score), self.package.threshold),
             "false_positive_rate": np.full(len(score), self.package.false_positive_rate),
@@ -203,6 +224,32 @@ class PackagedDetector:
         if len(judged) > 1:
             found["map"] = judged[1].detach().cpu().float().numpy()
         return found
+
+
+def over_threshold(scores: ArrayLike, threshold: float) -> NDArray[np.float64]:
+    """Scores `[B]` in units of the threshold: above 1.0 is an anomaly. NaN where the threshold is
+    not above 0, and has no such units."""
+    values = np.asarray(scores, dtype=np.float64)
+    return values / threshold if threshold > 0 else np.full_like(values, np.nan)
+
+
+def enlarged(amap: NDArray[np.float32], size: Size) -> NDArray[np.float32]:
+    """A map `[h, w]` brought to H x W `size`, bilinearly."""
+    if amap.shape == size:
+        return amap
+    from PIL import Image
+
+    drawn = Image.fromarray(amap).resize((size[1], size[0]), Image.Resampling.BILINEAR)
+    return np.asarray(drawn)
+
+
+def _side_by_side(maps: Sequence[NDArray[np.float32]]) -> NDArray[Any]:
+    """`[B, H, W]`, or an object array `[B]` where sizes differ."""
+    if len({amap.shape for amap in maps}) == 1:
+        return np.stack(maps)
+    listed = np.empty(len(maps), dtype=object)
+    listed[:] = maps
+    return listed
 
 
 def calibrate(

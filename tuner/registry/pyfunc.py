@@ -11,6 +11,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from tuner.registry.package import PackagedDetector, load_package
 
 
@@ -21,8 +23,13 @@ class PyfuncDetector:
         self._packaged = packaged
 
     def predict(self, images: Any, params: dict[str, Any] | None = None) -> dict[str, Any]:
-        """`score`, `verdict`, `threshold`, `false_positive_rate` `[B]` and `map` `[B, H, W]`."""
-        return self._packaged.predict(images)
+        """`score`, `verdict`, `threshold`, `false_positive_rate`, `score_over_threshold` `[B]` and
+        `map` `[B, H, W]` at the size of the package, as its signature says."""
+        found = self._packaged.predict(images, maps="package")
+        del found["image"]
+        if not np.isfinite(found["score_over_threshold"]).all():
+            del found["score_over_threshold"]  # JSON has no NaN
+        return found
 
     def get_raw_model(self) -> PackagedDetector:
         return self._packaged

@@ -29,6 +29,16 @@ PACKAGE_TAG = "tuner.package"
 MODEL_TAG = "tuner.logged_model"
 ARTIFACT = "model"
 
+_ABOUT = """Visual anomaly detectors for `{name}`, each the winner of a study by tuner, chosen
+without labels. `challenger` is the newest one; `champion` the one that `tuner promote` accepted.
+
+```python
+import tuner
+found = tuner.load("{name}@champion").predict("part.png")
+found["score"], found["verdict"], found["map"]
+```
+"""
+
 _TRIES = 5
 _REQUIREMENTS = ("tuner", "torch", "numpy", "safetensors", "pillow", "kornia", "mlflow")
 
@@ -69,13 +79,16 @@ def register_winner(
     folder: Path,
     name: str,
     tags: Mapping[str, str],
+    *,
+    description: str = "",
 ) -> RegisteredVersion:
     """Log a package as a model of the winner's run and register it as the category's challenger.
 
     `tracker` is a tracker or a tracking URI, `folder` what `save_package` wrote, `name` the
-    category. The package is loaded first: what cannot be loaded is not registered. Registering
-    the same package for the same run again returns the version there is. Of several processes
-    registering at once each gets its own version, and the alias ends at the newest.
+    category; `description` is Markdown for the version's page. The package is loaded first: what
+    cannot be loaded is not registered. Registering the same package for the same run again returns
+    the version there is. Of several processes registering at once each gets its own version, and
+    the alias ends at the newest.
 
     Raises PackageError for a broken package and RegistryError where the store is away.
     """
@@ -89,7 +102,9 @@ def register_winner(
         all_tags = clean_tags({**_facts(packaged), **tags, PACKAGE_TAG: package_digest(folder)})
         version = _known(client, name, run, all_tags[PACKAGE_TAG])
         if version is None:
-            version = _make_version(client, run, folder, packaged, name=name, tags=all_tags)
+            version = _make_version(
+                client, run, folder, packaged, name=name, tags=all_tags, description=description
+            )
         _point_at_newest(client, name)
     except Exception as error:
         raise RegistryError(
@@ -125,6 +140,7 @@ def save_model(folder: Path, target: Path, packaged: PackagedDetector, **ids: st
         TensorSpec(np.dtype(bool), (-1,), "verdict"),
         TensorSpec(np.dtype(np.float64), (-1,), "threshold"),
         TensorSpec(np.dtype(np.float64), (-1,), "false_positive_rate"),
+        TensorSpec(np.dtype(np.float64), (-1,), "score_over_threshold"),
     ]
     if packaged.localises:
         outputs.append(TensorSpec(np.dtype(np.float32), (-1, *packaged.package.size), "map"))
@@ -161,6 +177,7 @@ def _make_version(
     *,
     name: str,
     tags: Mapping[str, str],
+    description: str,
 ) -> int:
     """Log the model, and only when all its files are there, register it."""
     from mlflow.entities import LoggedModelOutput
@@ -188,6 +205,7 @@ def _make_version(
             run_id=run,
             tags={**tags, MODEL_TAG: model.model_id},
             model_id=model.model_id,
+            description=description or None,
         )
     )
     return int(version.version)
@@ -195,10 +213,12 @@ def _make_version(
 
 def _ensure_model(client: Any, name: str) -> None:
     try:
-        client.create_registered_model(name)
+        client.create_registered_model(name, description=_ABOUT.format(name=name))
     except Exception as error:
         if error_code(error) != "RESOURCE_ALREADY_EXISTS":
             raise
+        if not client.get_registered_model(name).description:
+            client.update_registered_model(name, description=_ABOUT.format(name=name))
 
 
 def _known(client: Any, name: str, run: str, digest: str) -> int | None:

@@ -12,10 +12,15 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from methods.contract import MapDetector, ReconstructingDetector, unit
+from tuner.data.errors import DataError
+from tuner.data.images import decode
+from tuner.data.originals import Original, originals
+from tuner.data.survey import Depth, to_uint8
 from tuner.gallery import corrupted_by, stages
 from tuner.packaging import Sight
+from tuner.registry.package import over_threshold
 from tuner.report.page import Picture, Suspect
-from tuner.report.page.thumbnails import heat_thumbnails, thumbnails
+from tuner.report.page.thumbnails import heat_map, mask_picture, photograph, thumbnails
 from tuner.report.pictures import heat_scale
 from tuner.study.ledger import Entry
 from tuner.study.workbench import Workbench
@@ -23,49 +28,138 @@ from tuner.study.workbench import Workbench
 Array = NDArray[Any]
 
 ENDS, IN_GALLERY = 12, 6
+LEVEL, LEVELLED = 0.995, 32
+BATCH = 32
 
 
 class Eye:
-    """The winner's view of single test images; all its heat maps share one scale."""
+    """The winner's view of single test images, beside their photographs; all its heat maps share
+    one scale, and one level for what is outlined.
 
-    def __init__(self, bench: Workbench, sight: Sight) -> None:
+    `files` are where the images came from, in their order, None where that is not known. A name
+    alone is shown of them, or with `opened` (no label is sealed any more) the folder, too.
+    """
+
+    def __init__(
+        self,
+        bench: Workbench,
+        sight: Sight,
+        threshold: float,
+        files: Sequence[Original | None],
+        *,
+        opened: bool,
+    ) -> None:
         self.bench, self.scores = bench, sight.scores
         self.order = np.argsort(-self.scores, kind="stable")
+        self._threshold, self._files, self._opened = threshold, files, opened
         self._detector, self._scoring = sight.detector, sight.scoring
-        self._scale = (0.0, 1.0)
+        self._scale, self._level = (0.0, 1.0), 0.0
         if isinstance(self._detector, MapDetector):
             ends = np.concatenate((self.order[:ENDS], self.order[::-1][:ENDS]))
             self._scale = heat_scale(self._maps(self._images(ends)))
+            normal = self._maps(unit(bench.data.held_out[:LEVELLED]))
+            self._level = float(np.quantile(normal, LEVEL))
 
-    def suspects(self, indices: Array, notes: Sequence[str] = ()) -> list[Suspect]:
-        """In the order given."""
+    def name(self, index: int) -> str:
+        """What the file of an image is called; empty where that is not known."""
+        file = self._files[index]
+        return "" if file is None else file.path if self._opened else file.name
+
+    def suspects(
+        self, indices: Array, notes: Sequence[str] = (), masks: Array | None = None
+    ) -> list[Suspect]:
+        """In the order given. `masks` bool `[M, h, w]` are the truth about the whole batch."""
         if not len(indices):
             return []
         images = self._images(indices)
         ranks = {int(index): rank for rank, index in enumerate(self.order, 1)}
-        names = [f"unlabelled image with the {_ordinal(ranks[int(i)])} score" for i in indices]
-        rows = {"image": thumbnails(images, names)}
+        names = [
+            self.name(int(i)) or f"unlabelled image with the {_ordinal(ranks[int(i)])} score"
+            for i in indices
+        ]
+        shown = [self._photograph(int(index)) for index in indices]
+        rows: dict[str, list[Picture]] = {}
+        if isinstance(self._detector, MapDetector):
+            maps = self._maps(images)
+            both = list(zip(shown, maps, names, strict=True))
+            rows["image, outlined"] = [
+                photograph(image, n, amap, self._level) for image, amap, n in both
+            ]
+            rows["heat map"] = [
+                heat_map(image, amap, f"heat map of the {n}", self._scale)
+                for image, amap, n in both
+            ]
+        else:
+            pairs = zip(shown, names, strict=True)
+            rows["image"] = [photograph(image, name) for image, name in pairs]
         if isinstance(self._detector, ReconstructingDetector):
             made = self._detector.reconstruct(images)
             rows["reconstruction"] = thumbnails(made, [f"reconstruction of the {n}" for n in names])
-        if isinstance(self._detector, MapDetector):
-            alts = [f"heat map of the {n}" for n in names]
-            rows["heat map"] = heat_thumbnails(images, self._maps(images), alts, self._scale)
-        return [
-            Suspect(
-                ranks[int(index)],
-                float(self.scores[index]),
-                [replace(row[place], caption=caption) for caption, row in rows.items()],
-                notes[place] if notes else "",
+        over = over_threshold(self.scores, self._threshold)
+        found = []
+        for place, index in enumerate(map(int, indices)):
+            pictures = [replace(row[place], caption=caption) for caption, row in rows.items()]
+            if masks is not None and masks[index].any():
+                alt = f"true defect in the {names[place]}"
+                truth = mask_picture(masks[index], shown[place], alt)
+                pictures.append(replace(truth, caption="ground truth"))
+            found.append(
+                Suspect(
+                    ranks[index],
+                    float(self.scores[index]),
+                    pictures,
+                    notes[place] if notes else "",
+                    self.name(index),
+                    float(over[index]) if np.isfinite(over[index]) else None,
+                )
             )
-            for place, index in enumerate(indices)
-        ]
+        return found
+
+    def _photograph(self, index: int) -> Array:
+        """uint8 `[H, W, 3]` at the file's own size, or at the study's where it is gone."""
+        prepared, file = self.bench.prepared, self._files[index]
+        if file is not None:
+            try:
+                pixels = decode(file.read(), None, self.bench.config.recipe).pixels
+                depth = Depth(prepared.ceiling, prepared.floor)
+                return np.ascontiguousarray(to_uint8(pixels, depth).transpose(1, 2, 0))
+            except (OSError, ValueError, MemoryError):
+                pass
+        return np.ascontiguousarray(self.bench.parts.test[index].transpose(1, 2, 0))
 
     def _images(self, indices: Array) -> Tensor:
         return unit(self.bench.data.test[torch.from_numpy(np.array(indices))])
 
     def _maps(self, images: Tensor) -> Array:
         return np.asarray(self._detector.maps(images, self._scoring).detach().cpu())
+
+
+def files_of(bench: Workbench) -> list[Original | None]:
+    """Where the images of the batch came from, in its order; None where that is gone."""
+    prepared = bench.prepared
+    hashes = [prepared.test_hashes[i] for i in bench.parts.test_order]
+    try:
+        return originals(prepared.location, bench.config.category, hashes, prepared.path.parent)
+    except (DataError, OSError):
+        return [None] * len(hashes)
+
+
+def pasted_scores(bench: Workbench, sight: Sight) -> dict[str, list[float]]:
+    """The winner's scores of held-out normals with a pasted defect, by its kind."""
+    pasted = bench.arrays.synthetic
+    good = np.flatnonzero(~np.asarray(pasted["on_test"]))
+    scores = [
+        sight.detector.scores(unit(torch.from_numpy(pasted["images"][part])), sight.scoring).numpy()
+        for part in np.array_split(good, max(1, -(-len(good) // BATCH)))
+        if len(part)
+    ]
+    families = np.asarray(pasted["family"])[good]
+    values = np.concatenate(scores).astype(float) if scores else np.empty(0)
+    return {
+        name: values[families == place].tolist()
+        for place, name in enumerate(pasted["families"])
+        if (families == place).any()
+    }
 
 
 def corruptions(bench: Workbench, winner: Entry, default: Entry | None) -> dict[str, list[Picture]]:

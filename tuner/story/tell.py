@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import shlex
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from numpy.typing import NDArray
+
+from tuner.evaluation.audit import Truth
 from tuner.packaging import sight_of
 from tuner.registry.package import Package, read_package
-from tuner.report.page import Figure, Story
-from tuner.story.audited import audited
+from tuner.report.page import Audited, Figure, Story, Suspect
+from tuner.story.audited import audited, opened
 from tuner.story.charts import charts_of
-from tuner.story.images import Eye, corruptions
+from tuner.story.images import Eye, corruptions, files_of, pasted_scores
 from tuner.story.rows import criterion_rows, default_of, hyperparameter_rows, trial_row
 from tuner.study.home import StudyFolder
 from tuner.study.jsonfile import read_json
@@ -19,7 +23,8 @@ from tuner.study.ledger import Entry
 from tuner.study.selection import Winner
 from tuner.study.workbench import Workbench
 
-MOST, LEAST = 12, 4
+MOST, FEWEST, LEAST = 18, 6, 3
+_TONES = {"trust": "good", "doubtful": "doubt", "no better than random": "bad"}
 _RELIABILITY = "reliability not assessed"
 
 
@@ -38,10 +43,30 @@ def tell(bench: Workbench, entries: Sequence[Entry], folder: StudyFolder) -> Sto
     aurocs = {} if audit is None else audit.get("trials", {}).get("image_auroc", {})
     trials = [trial_row(e, leading.name, aurocs.get(str(e.number))) for e in entries]
     sight, threshold = sight_of(bench, chosen, folder), package.threshold
-    scores, eye = sight.scores, Eye(bench, sight)
+    scores = sight.scores
+    # Names of files may tell labels: they are seen where nothing is chosen any more, and folders
+    # only where they hold no label, or the audit has opened it.
+    unsealed = audit is not None or bench.prepared.layout in ("plain", "demo")
+    eye = Eye(bench, sight, threshold, files_of(bench), opened=unsealed)
     above = int((scores > threshold).sum())
     card = summary.get("reliability") or {}
     default = default_of(entries, winner.method)
+    truth = labels = None
+    if audit is not None:
+        truth = opened(bench)
+        labels = audited(
+            bench,
+            audit,
+            eye,
+            threshold=threshold,
+            trials=trials,
+            winner=winner,
+            folder=folder,
+            default=default,
+            labels=truth,
+        )
+    pasted = pasted_scores(bench, sight)
+    shown = min(max(above, FEWEST), MOST)
     return Story(
         study=summary["study"],
         category=summary["category"],
@@ -49,24 +74,106 @@ def tell(bench: Workbench, entries: Sequence[Entry], folder: StudyFolder) -> Sto
         verdict=verdict(chosen, default, leading.name, above, len(scores)),
         facts=facts(summary, package, above, len(scores)),
         reliability=str(card.get("verdict", _RELIABILITY)),
-        reasons=[str(reason) for reason in card.get("reasons", ())],
+        reasons=findings(card),
         criterion=leading.name,
         hyperparameters=hyperparameter_rows(bench, winner),
         criteria=criterion_rows(entries, winner, default),
         trials=trials,
         charts=charts_of(bench, entries, trials, winner),
         gallery=corruptions(bench, winner, default),
-        most=eye.suspects(eye.order[:MOST]),
-        least=eye.suspects(eye.order[::-1][:LEAST]),
+        most=_told(eye, eye.order[:shown], truth),
+        least=_told(eye, eye.order[::-1][:LEAST], truth),
         threshold=threshold,
         false_positive_rate=package.false_positive_rate,
         test_scores=[float(score) for score in scores],
         held_out_scores=package.held_out_scores,
-        audit=None
-        if audit is None
-        else audited(bench, audit, eye, threshold=threshold, trials=trials, winner=winner),
+        audit=labels,
         made=f"Made on {time.strftime('%d %B %Y, %H:%M')} from the ledger of the study.",
+        headline=f"{above} of {len(scores)} unlabelled images are flagged as anomalous.",
+        tone=_TONES.get(str(card.get("verdict")), ""),
+        expected=expected(package, pasted, summary.get("caught"), labels),
+        pasted_scores=pasted,
+        names=[
+            (eye.name(i) or f"image {rank}", float(scores[i]))
+            for rank, i in enumerate(map(int, eye.order[:above]), 1)
+            if rank > shown
+        ],
+        card=figures(card.get("figures", {})),
+        commands=commands(summary, audited=labels is not None),
     )
+
+
+def _told(eye: Eye, indices: NDArray[Any], truth: Truth | None) -> list[Suspect]:
+    """Images as the winner sees them, with what labels say where an audit has opened them."""
+    if truth is None:
+        return eye.suspects(indices)
+    said = [f"by label: {truth.defects[int(i)] or 'good'}".replace("_", " ") for i in indices]
+    return eye.suspects(indices, said, truth.masks)
+
+
+def findings(card: Mapping[str, Any]) -> list[str]:
+    """What the reliability card found, a sentence each."""
+    found = card.get("findings") or card.get("reasons", ())
+    return [
+        ": ".join(str(v) for v in each.values()) if isinstance(each, Mapping) else str(each)
+        for each in found
+    ]
+
+
+def figures(found: Mapping[str, Any]) -> list[Figure]:
+    """The numbers behind the card; those that hold several are left to the summary."""
+    return [
+        Figure(name.replace("_", " "), f"{value:.3g}" if isinstance(value, float) else str(value))
+        for name, value in found.items()
+        if isinstance(value, int | float | str)
+    ]
+
+
+def expected(
+    package: Package,
+    pasted: Mapping[str, Sequence[float]],
+    caught: Mapping[str, float] | None,
+    labels: Audited | None,
+) -> list[str]:
+    """What to expect of the threshold: false alarms, and misses by pasted defects or by labels."""
+    held_out, rate = package.held_out_scores, package.false_positive_rate
+    alarms = sum(score > package.threshold for score in held_out)
+    said = [
+        f"False alarms: {100 * rate:.3g} % were asked for; {alarms} of {len(held_out)} held-out "
+        "normal images are flagged."
+    ]
+    shares = caught or {
+        name: sum(score > package.threshold for score in scores) / len(scores)
+        for name, scores in pasted.items()
+    }
+    if shares:
+        kinds = sorted(shares.items(), key=lambda pair: pair[1])
+        named = ", ".join(f"{name.replace('_', ' ')} {share:.0%}" for name, share in kinds)
+        said.append(
+            f"Misses, estimated on defects that were pasted into good images: these shares are "
+            f"caught: {named}. Real defects may be harder or easier."
+        )
+    for found in labels.confusions if labels is not None else ():
+        defective, good = found.caught + found.missed, found.false_alarms + found.passed
+        said.append(
+            f"By the labels ({found.contender}): {found.caught} of {defective} defective images "
+            f"are caught and {found.missed} missed; {found.false_alarms} of {good} good ones are "
+            "flagged."
+        )
+    return said
+
+
+def commands(summary: Mapping[str, Any], *, audited: bool) -> list[tuple[str, str]]:
+    """What to do next, as lines for a shell."""
+    name, model = summary["study"], shlex.quote(f"{summary['model']['name']}@champion")
+    category, study = shlex.quote(summary["category"]), shlex.quote(name)
+    said = [
+        (f"tuner promote {category}", "make the winner the champion, if the gates let it"),
+        (f"tuner predict {model} 'FOLDER/*.png'", "judge new images by the champion"),
+        (f"tuner serve {model}", "answer requests over HTTP"),
+        (f"tuner ui --study {study}", "all trials in MLflow"),
+    ]
+    return said if audited else [*said, (f"tuner audit {study}", "measure it, where labels exist")]
 
 
 def named(summary: Mapping[str, Any]) -> dict[str, Any]:
@@ -103,7 +210,7 @@ def facts(summary: Mapping[str, Any], package: Package, above: int, images: int)
             f"for {100 * package.false_positive_rate:.3g} % false alarms, set on {held_out} "
             "held-out normal images",
         ),
-        Figure("above it", f"{above} of {images}", "unlabelled images"),
+        Figure("flagged", f"{above} of {images}", "unlabelled images"),
         Figure(
             "trials",
             str(sum(trials.values())),

@@ -148,10 +148,12 @@ class Ledger:
         reduction: int | None,
         resume: bool = False,
         warm: Sequence[WarmPoint] = (),
+        names: Sequence[str] = (),
         fence: Callable[[Engine], None] = lambda engine: None,
     ) -> Ledger:
         """Open a study to add trials to it; every method's defaults are its first trials, then
         their siblings, then `warm` points. A study that is continued keeps its own warm points.
+        `names` are those of the objectives, for Optuna's own pages.
 
         `reduction` is the rate of successive halving (its eta), None for no early stopping. With
         `resume` a study of that name is continued, and what a killed driver left half-written is
@@ -189,6 +191,8 @@ class Ledger:
                     f"the ledger holds a study named {name!r}; go on with it by: "
                     f"tuner resume {name}"
                 ) from None
+            if names:
+                study.set_metric_names(list(names))
         ledger = cls(study, spaces, warm, store)
         ledger._complete(random_trials)
         return ledger

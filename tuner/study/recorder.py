@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
 
 from tuner.study.files import Record
 from tuner.study.ledger import Entry
@@ -13,7 +14,16 @@ from tuner.tracking.tracker import Status, Tracker
 # Whatever run has it at a step has the whole rung.
 LAST_OF_A_RUNG = "device_seconds"
 
-_STATUS: dict[str, Status] = {"finished": "FINISHED", "stopped_early": "KILLED", "failed": "FAILED"}
+WINNER_TAG = "tuner.winner"
+
+# A trial that was stopped early has done what it was to do; its tags say so.
+_STATUS: dict[str, Status] = {
+    "finished": "FINISHED",
+    "stopped_early": "FINISHED",
+    "failed": "FAILED",
+}
+# How earlier versions ended the run of a trial that was stopped early.
+_STOPPED = "KILLED"
 
 
 class Recorder:
@@ -51,9 +61,13 @@ class Recorder:
             return
         for entry in entries:
             # The end is what is written last.
-            if entry.state == "running" or (
-                known.get(entry.number) == _STATUS[entry.state] and entry.number not in self._unsure
-            ):
+            if entry.state == "running":
+                continue
+            status = known.get(entry.number)
+            ended = status == _STATUS[entry.state] or (
+                entry.state == "stopped_early" and status == _STOPPED
+            )
+            if ended and entry.number not in self._unsure:
                 continue
             self._begin(entry, params(entry))
             self._fill(entry)
@@ -89,13 +103,39 @@ class Recorder:
             # writes all that is missing.
             return
         run = self._runs[entry.number]
-        scoring = {f"scoring.{k}": str(v) for k, v in entry.last.get("scoring", {}).items()}
+        scoring = {f"scoring.{k}": v for k, v in entry.last.get("scoring", {}).items()}
+        self.tracker.log_params(run, scoring)
         reason = entry.reason or entry.state.replace("_", " ")
-        tags = {"tuner.outcome": entry.state, "tuner.reason": reason, **scoring}
+        tags = {"tuner.outcome": entry.state, "tuner.reason": reason}
         tags |= warning_tags(entry.warnings)
         metrics = {"device_seconds": entry.device_seconds, "rungs": float(entry.rung)}
         metrics |= {} if entry.consensus is None else {"consensus": entry.consensus}
         self.tracker.finish_trial(run, _STATUS[entry.state], metrics, tags)
+
+    def chosen(self, lead: int, members: Sequence[int], before: Sequence[int] = ()) -> None:
+        """Mark the winner's run, and those of an ensemble's members; what won `before`, when the
+        study had fewer trials, is marked no more."""
+        for number in {*before, *members, lead}:
+            mark = "true" if number == lead else "member" if number in members else "false"
+            self.tracker.tag(self.run_of(number), {WINNER_TAG: mark})
+
+    def audited(self, audit: Mapping[str, Any]) -> None:
+        """Write what labels say, now that nothing is chosen any more: of the contenders to the
+        study's run, of each trial to its own."""
+        found = {
+            f"audit.{name}.{metric}": value
+            for name in ("winner", "single", "default", "control", "best")
+            for metric, value in audit.get(name, {}).items()
+            if isinstance(value, float)
+        }
+        share = audit.get("threshold", {}).get("quantile", {})
+        for name in ("normal_flagged", "anomalous_flagged"):
+            found |= {f"audit.winner.{name}": share[name]} if share.get(name) is not None else {}
+        self.tracker.log_series(self.parent, [(0, found)])
+        for number, value in audit.get("trials", {}).get("image_auroc", {}).items():
+            if value is not None:
+                run = self.run_of(int(number))
+                self.tracker.log_series(run, [(0, {"audit.image_auroc": value})])
 
     def warn(self, number: int, warnings: Sequence[str]) -> None:
         """Replace the warnings of a trial that has ended."""

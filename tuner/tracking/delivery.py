@@ -64,6 +64,9 @@ class Delivery:
         """Write everything in a box, emptying it on the way."""
         client = self.store.client
         self._send_values(client, run_id, box)
+        while box.datasets:
+            self._send_dataset(client, run_id, box.datasets[0])
+            box.datasets.pop(0)
         while box.folders:
             self._send_folder(client, run_id, *box.folders[0])
             box.folders.pop(0)
@@ -86,10 +89,11 @@ class Delivery:
 
     def _make(self, new: NewRun) -> str:
         tags = {**new.tags, STUDY_TAG: new.study}
+        tags |= {"mlflow.source.name": "tuner", "mlflow.source.type": "LOCAL"}
         run_name = new.study
         if new.number is not None:
             tags |= {TRIAL_TAG: str(new.number), PARENT_TAG: str(new.parent)}
-            run_name = f"trial {new.number}"
+            run_name = f"{new.study} trial {new.number}"
         run = self.store.client.create_run(
             self.store.experiment_id, start_time=new.start_ms, tags=tags, run_name=run_name
         )
@@ -127,6 +131,14 @@ class Delivery:
                 batch: list[list[Any]] = [[], [], []]
                 batch[place] = [item]
                 self._attempt(run_id, partial(client.log_batch, run_id, *batch))
+
+    def _send_dataset(self, client: Any, run_id: str, dataset: dict[str, str]) -> None:
+        """MLflow keeps a data set that a run has already once."""
+        from mlflow.entities import Dataset, DatasetInput, InputTag
+
+        tags = [InputTag("mlflow.data.context", "training")]
+        given = [DatasetInput(Dataset(**dataset), tags)]
+        self._attempt(run_id, partial(client.log_inputs, run_id, given))
 
     def _send_folder(
         self, client: Any, run_id: str, folder: str, artifact_path: str | None

@@ -31,7 +31,8 @@ class NewRun:
 
 @dataclass
 class Outbox:
-    """What one run still has to get. `metrics` are (name, value, time in ms, step)."""
+    """What one run still has to get. `metrics` are (name, value, time in ms, step), `datasets` the
+    fields of MLflow's `Dataset`."""
 
     new: NewRun | None = None
     metrics: list[Point] = field(default_factory=list)
@@ -39,11 +40,12 @@ class Outbox:
     tags: dict[str, str] = field(default_factory=dict)
     folders: list[tuple[str, str | None]] = field(default_factory=list)
     end: tuple[str, int] | None = None
+    datasets: list[dict[str, str]] = field(default_factory=list)
 
     def __len__(self) -> int:
         single = (self.new is not None) + (self.end is not None)
         values = len(self.metrics) + len(self.params) + len(self.tags)
-        return single + values + len(self.folders)
+        return single + values + len(self.folders) + len(self.datasets)
 
 
 def joined(earlier: Outbox | None, later: Outbox) -> Outbox:
@@ -57,6 +59,7 @@ def joined(earlier: Outbox | None, later: Outbox) -> Outbox:
         {**earlier.tags, **later.tags},
         earlier.folders + later.folders,
         later.end or earlier.end,
+        earlier.datasets + later.datasets,
     )
 
 

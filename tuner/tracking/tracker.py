@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import time
 import uuid
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -191,6 +193,20 @@ class Tracker:
         """Keep tags of a run, one that has ended too, for the next flush."""
         self._box(run_id).tags.update(clean_tags(tags))
 
+    def log_params(self, run_id: str, params: Mapping[str, object]) -> None:
+        """Keep parameters that are known late for the next flush."""
+        self._box(run_id).params.update(clean_params(params))
+
+    def log_dataset(
+        self, run_id: str, name: str, digest: str, source: str, profile: Mapping[str, object]
+    ) -> None:
+        """Keep which data a run is about for the next flush. `digest` has at most 36 characters,
+        `source` is where the data lie, `profile` what is known of them."""
+        kind = "s3" if source.startswith("s3://") else "local"
+        fields = {"name": name, "digest": digest, "source_type": kind}
+        fields |= {"source": json.dumps({"uri": source}), "profile": json.dumps(dict(profile))}
+        self._box(run_id).datasets.append(fields)
+
     def finish_trial(
         self,
         run_id: str,
@@ -293,7 +309,7 @@ class Tracker:
         run_id, existed = self._delivery.find_or_make(new)
         del self._boxes[handle]
         tags = {**new.tags, **box.tags} if existed else box.tags
-        rest = Outbox(None, box.metrics, box.params, tags, box.folders, box.end)
+        rest = replace(box, new=None, tags=tags)
         self._boxes[run_id] = joined(self._boxes.get(run_id), rest)
         self._ids[handle] = run_id
         if new.number is None:

@@ -4,7 +4,9 @@ from tuner.report.page.render import render
 from tuner.report.page.story import (
     Audited,
     Chart,
+    Confusion,
     CriterionRow,
+    DefectRow,
     Figure,
     HyperparameterRow,
     Picture,
@@ -16,7 +18,9 @@ from tuner.report.page.story import (
 __all__ = [
     "Audited",
     "Chart",
+    "Confusion",
     "CriterionRow",
+    "DefectRow",
     "Figure",
     "HyperparameterRow",
     "Picture",

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import io
+import math
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from tuner.report.page.story import Chart, TrialRow
@@ -138,8 +140,9 @@ def by_rung(trials: Sequence[TrialRow], criterion: str, winner: int) -> Chart:
     return _chart("Criterion by rung", "by-rung", text, draw)
 
 
-def importances(values: Mapping[str, float]) -> Chart:
-    """How much each hyperparameter explains of the leading criterion, most important first."""
+def importances(values: Mapping[str, float], note: str = "") -> Chart:
+    """How much each hyperparameter explains of the leading criterion, most important first; `note`
+    says over which trials that was found."""
     order = sorted(values, key=lambda name: values[name])
 
     def draw(axes: Axes) -> None:
@@ -148,7 +151,142 @@ def importances(values: Mapping[str, float]) -> Chart:
         axes.grid(axis="y", visible=False)
 
     named = ", ".join(f"{name} {values[name]:.2f}" for name in order[::-1][:3])
-    return _chart("What mattered", "importance", f"Most important: {named}.", draw, rows=len(order))
+    text = f"Most important: {named}. {note}".rstrip()
+    return _chart("What mattered", "importance", text, draw, rows=len(order))
+
+
+def slices(points: Sequence[Point], axes_of: Mapping[str, Axis], criterion: str) -> Chart:
+    """A panel a hyperparameter: its value across, the leading criterion up, a trial a dot."""
+
+    def draw(figure: Any) -> None:
+        columns = min(4, len(axes_of))
+        rows = -(-len(axes_of) // columns)
+        panels = figure.subplots(rows, columns, squeeze=False, sharey=True)
+        for panel in panels.flat[len(axes_of) :]:
+            panel.set_axis_off()
+        for panel, (name, axis) in zip(panels.flat, axes_of.items(), strict=False):
+            for colour, own, size in _by_rank(points):
+                some = [p for p in own if name in p.values]
+                panel.scatter(
+                    [axis.place(p.values[name]) for p in some],
+                    [p.value for p in some],
+                    color=colour, s=size, zorder=3,
+                )  # fmt: skip
+            panel.set_xticks(*axis.ticks())
+            panel.set_xlim(-0.05, 1.05)
+            panel.set_title(metric(name), fontsize=9, color=INK)
+            panel.tick_params(labelsize=8)
+        for row in panels:
+            row[0].set_ylabel(metric(criterion), fontsize=8)
+
+    text = "A trial a dot, at its last rung; green is the winner, blue the best quarter."
+    height = 2.2 * -(-len(axes_of) // 4) + 0.3
+    size = (11.0, height) if len(axes_of) > 1 else None
+    return _chart("Slices", "slices", text, draw, whole=True, size=size)
+
+
+def parallel(points: Sequence[Point], axes_of: Mapping[str, Axis], criterion: str) -> Chart:
+    """A line a trial through the values of its hyperparameters; the criterion is the last axis."""
+    low, high = min(p.value for p in points), max(p.value for p in points)
+    last = Axis(low=low, high=high)
+    every = {**axes_of, criterion: last}
+
+    def draw(axes: Axes) -> None:
+        for colour, own, size in _by_rank(points):
+            for point in own:
+                values = {**point.values, criterion: point.value}
+                places = [
+                    (i, every[n].place(values[n])) for i, n in enumerate(every) if n in values
+                ]
+                axes.plot(
+                    [x for x, _ in places], [y for _, y in places],
+                    color=colour, linewidth=size / 16, alpha=1.0 if size > 30 else 0.6,
+                )  # fmt: skip
+        for column, axis in enumerate(every.values()):
+            axes.axvline(column, color=GRID, linewidth=1, zorder=0)
+            for place, label in zip(*axis.ticks(), strict=True):
+                axes.text(column + 0.03, place, label, fontsize=8, color=FAINT, va="center")
+        axes.set_xticks(range(len(every)), [metric(name) for name in every], fontsize=9)
+        axes.set_yticks([])
+        axes.set_xlim(-0.1, len(every) - 0.6)
+        axes.grid(visible=False)
+        axes.spines["left"].set_visible(False)
+
+    text = (
+        "A line a trial; green is the winner, blue the best quarter. The criterion is on the right."
+    )
+    return _chart("Parallel coordinates", "parallel", text, draw, size=(11.0, 3.8))
+
+
+def timeline(spans: Sequence[tuple[int, str, float, float]]) -> Chart:
+    """When each trial ran: (trial, state, start, end) in seconds since any moment."""
+    began = min(start for _, _, start, _ in spans)
+    end = max(end for *_, end in spans)
+    unit, said = (60.0, "minutes") if end - began > 180 else (1.0, "seconds")
+
+    def draw(axes: Axes) -> None:
+        for state, (colour, _, label) in _STATES.items():
+            own = [span for span in spans if span[1] == state]
+            axes.barh(
+                [number for number, *_ in own],
+                [(end - start) / unit for *_, start, end in own],
+                left=[(start - began) / unit for *_, start, _ in own],
+                color=colour, height=0.8, label=label if own else None,
+            )  # fmt: skip
+        axes.invert_yaxis()
+        axes.set_xlabel(f"{said} since the first trial began")
+        axes.set_ylabel("trial")
+        axes.locator_params(axis="y", integer=True)
+        axes.legend(fontsize=8, loc="best")
+
+    text = f"A bar a trial, from its start to its end; {(end - began) / unit:.3g} {said} in all."
+    return _chart("Timeline", "timeline", text, draw, rows=min(14, len(spans)))
+
+
+@dataclass(frozen=True)
+class Point:
+    """A trial on the plots of the search. `rank` is its place by the criterion, 0 the best; the
+    winner's is -1."""
+
+    values: Mapping[str, Any]
+    value: float
+    rank: int
+
+
+@dataclass(frozen=True)
+class Axis:
+    """Where values of one hyperparameter lie between 0 and 1: numbers by their range, choices one
+    after another."""
+
+    low: float = 0.0
+    high: float = 1.0
+    log: bool = False
+    choices: Sequence[Any] = ()
+
+    def place(self, value: Any) -> float:
+        if self.choices:
+            return self.choices.index(value) / max(1, len(self.choices) - 1)
+        low, high, own = (
+            (math.log(v) if self.log else float(v)) for v in (self.low, self.high, value)
+        )
+        return (own - low) / (high - low) if high > low else 0.5
+
+    def ticks(self) -> tuple[list[float], list[str]]:
+        shown = list(self.choices) if self.choices else [self.low, self.high]
+        if len(shown) > 4:
+            shown = [shown[0], shown[-1]]
+        words = [f"{v:.3g}" if isinstance(v, float) else str(v)[:14] for v in shown]
+        return [self.place(v) for v in shown], words
+
+
+def _by_rank(points: Sequence[Point]) -> list[tuple[str, list[Point], float]]:
+    """The others, the best quarter and the winner, with their colours and sizes."""
+    quarter = max(1, len(points) // 4)
+    return [
+        (QUIET, [p for p in points if p.rank >= quarter], 14),
+        (ACCENT, [p for p in points if 0 <= p.rank < quarter], 22),
+        (GOOD, [p for p in points if p.rank < 0], 50),
+    ]
 
 
 def scatter(
@@ -214,17 +352,25 @@ def curve(
 
 
 def _chart(
-    title: str, name: str, text: str, draw: Any, *, rows: int = 0, whole: bool = False
+    title: str,
+    name: str,
+    text: str,
+    draw: Any,
+    *,
+    rows: int = 0,
+    whole: bool = False,
+    size: tuple[float, float] | None = None,
 ) -> Chart:
     import matplotlib
     from matplotlib.figure import Figure
 
     with matplotlib.rc_context({**_STYLE, "svg.hashsalt": name}):
-        figure = Figure(figsize=(6.4, max(3.4, 0.3 * rows + 0.9)), layout="constrained")
+        usual = (6.4, max(3.4, 0.3 * rows + 0.9))
+        figure = Figure(figsize=size or usual, layout="constrained")
         draw(figure if whole else figure.subplots())
         buffer = io.StringIO()
         figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
-    return Chart(title, _for_the_page(buffer.getvalue(), name), text)
+    return Chart(title, _for_the_page(buffer.getvalue(), name), text, wide=size is not None)
 
 
 def _for_the_page(svg: str, name: str) -> str:

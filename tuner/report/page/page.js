@@ -2,13 +2,34 @@
 (() => {
   const scores = JSON.parse(document.getElementById("scores").textContent);
   const above = (values, bound) => values.filter((value) => value > bound).length;
+  const of = (values, bound) => `${above(values, bound)} of ${values.length}`;
   const short = (value) => Number(value.toPrecision(4)).toString();
 
   const mark = (bound) => {
-    for (const item of document.querySelectorAll("#images .suspects li")) {
+    for (const item of document.querySelectorAll("#verdict .suspects li")) {
       const score = Number(item.querySelector("data").value);
       item.classList.toggle("above-threshold", score > bound);
     }
+    const place = (100 * (bound - scores.low)) / (scores.high - scores.low);
+    const seen = String(Math.min(Math.max(place, 0), 100));
+    for (const line of document.querySelectorAll(".bound")) {
+      line.setAttribute("x1", seen);
+      line.setAttribute("x2", seen);
+    }
+  };
+  const counted = (bound) => {
+    const pasted = Object.entries(scores.pasted);
+    const said = [];
+    if (pasted.length) {
+      const kinds = pasted.map(([kind, values]) => `${kind} ${of(values, bound)}`).join(", ");
+      said.push(` Pasted defects caught: ${kinds}.`);
+    }
+    if (scores.truth.length) {
+      const by = (wanted) => scores.test.filter((_, index) => scores.truth[index] === wanted);
+      said.push(` By the labels: ${of(by(true), bound)} defective images caught, ` +
+        `${of(by(false), bound)} good ones flagged.`);
+    }
+    return said.join("");
   };
 
   const rate = document.getElementById("rate");
@@ -18,17 +39,47 @@
     const allowed = Math.floor((share / 100) * sorted.length + 1e-9);
     return allowed >= sorted.length ? -Infinity : sorted[sorted.length - 1 - allowed];
   };
-  rate.addEventListener("input", () => {
-    const bound = thresholdAt(Number(rate.value));
-    const stopped = above(scores.test, bound);
-    const alarms = above(scores.held_out, bound);
+  const show = (bound) => {
     const where = Number.isFinite(bound) ? `threshold ${short(bound)}` : "no threshold";
     said.textContent =
-      `At ${rate.value} %: ${where}; ${stopped} of ${scores.test.length} unlabelled images and ` +
-      `${alarms} of ${scores.held_out.length} held-out normal ones lie above it.`;
+      `At ${rate.value} %: ${where}; ${of(scores.test, bound)} unlabelled images and ` +
+      `${of(scores.held_out, bound)} held-out normal ones lie above it.${counted(bound)}`;
     mark(bound);
+  };
+  rate.addEventListener("input", () => show(thresholdAt(Number(rate.value))));
+  show(scores.threshold);
+
+  const large = document.getElementById("large");
+  const whole = large.insertBefore(document.createElement("img"), large.querySelector("p"));
+  const pictures = [...document.querySelectorAll(".zoom")];
+  let at = 0;
+  const enlarge = (index) => {
+    at = (index + pictures.length) % pictures.length;
+    const shown = pictures[at].querySelector("img");
+    whole.src = shown.src;
+    whole.alt = shown.alt;
+    large.querySelector("p").textContent = shown.alt;
+    if (!large.open) large.showModal();
+  };
+  pictures.forEach((button, index) => button.addEventListener("click", () => enlarge(index)));
+  large.addEventListener("click", (event) => {
+    if (event.target === large || event.target.id === "close") large.close();
   });
-  mark(scores.threshold);
+  large.addEventListener("close", () => pictures[at].focus());
+  large.addEventListener("keydown", (event) => {
+    if (event.key === "ArrowRight") enlarge(at + 1);
+    if (event.key === "ArrowLeft") enlarge(at - 1);
+  });
+  for (const button of document.querySelectorAll(".copy")) {
+    button.addEventListener("click", () => {
+      const line = button.parentElement.querySelector("code");
+      getSelection().selectAllChildren(line);
+      const told = () => { button.textContent = "copied"; };
+      // A page opened as a file may have no clipboard; the selection then is copied as ever.
+      if (navigator.clipboard) navigator.clipboard.writeText(line.textContent).then(told, () => {});
+      else if (document.execCommand("copy")) told();
+    });
+  }
 
   const changed = document.getElementById("changed-only");
   const table = document.getElementById("hyperparameters");

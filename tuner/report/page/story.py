@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True)
@@ -31,6 +31,7 @@ class Chart:
     title: str
     svg: str
     text: str
+    wide: bool = False
 
 
 @dataclass(frozen=True)
@@ -84,33 +85,67 @@ class TrialRow:
 @dataclass(frozen=True)
 class Suspect:
     """An unlabelled image as the winner sees it: pictures of itself, of its reconstruction and of
-    its heat map, as far as the method has them."""
+    its heat map, as far as the method has them. `name` is its file's, empty where that is not
+    known; `ratio` its score in units of the threshold, None where there are none."""
 
     rank: int
     score: float
     pictures: Sequence[Picture]
     note: str = ""
+    name: str = ""
+    ratio: float | None = None
+
+
+@dataclass(frozen=True)
+class Confusion:
+    """How many images a contender called rightly and wrongly at its threshold."""
+
+    contender: str
+    caught: int
+    missed: int
+    false_alarms: int
+    passed: int
+
+
+@dataclass(frozen=True)
+class DefectRow:
+    """A kind of defect: its images, how many of them the winner and the defaults caught, and image
+    AUROC by contender. None where it is not known."""
+
+    name: str
+    images: int
+    caught: int | None
+    default_caught: int | None
+    auroc: float | None
+    default: float | None
+    best: float | None
 
 
 @dataclass(frozen=True)
 class Audited:
     """What labels said afterwards: `contenders` maps a name to its figures, in the order of
-    `metrics`; `defects` gives for each kind its number of images and image AUROC."""
+    `metrics`; `truth` says of each test score whether its image is anomalous."""
 
     metrics: Sequence[str]
     contenders: Mapping[str, Sequence[float | None]]
-    defects: Mapping[str, tuple[int, float | None]]
+    defects: Sequence[DefectRow]
     notes: Sequence[str]
     charts: Sequence[Chart]
     misses: Sequence[Suspect]
+    confusions: Sequence[Confusion] = ()
+    truth: Sequence[bool] = ()
 
 
 @dataclass(frozen=True)
 class Story:
     """Everything the page shows.
 
-    `criterion` names the leading one; `gallery` holds rows of pictures by their caption.
-    `test_scores` and `held_out_scores` are the winner's, for the reader to try another threshold.
+    `headline` is the verdict in a sentence, `expected` what to expect of the threshold, `tone` the
+    colour of both: good, doubt, bad, or empty. `criterion` names the leading one; `gallery` holds
+    rows of pictures by their caption. `test_scores`, `held_out_scores` and `pasted_scores` (of
+    good parts with a pasted defect, by kind) are the winner's, for the reader to try another
+    threshold; `names` are those of the flagged images that have no pictures, with their scores.
+    `commands` are what to do next, each with what it does.
     """
 
     study: str
@@ -134,3 +169,10 @@ class Story:
     held_out_scores: Sequence[float]
     audit: Audited | None
     made: str
+    headline: str = ""
+    tone: str = ""
+    expected: Sequence[str] = ()
+    pasted_scores: Mapping[str, Sequence[float]] = field(default_factory=dict)
+    names: Sequence[tuple[str, float]] = ()
+    card: Sequence[Figure] = ()
+    commands: Sequence[tuple[str, str]] = ()
