@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from methods.contract import Method
+from methods.naming import unknown
 
 M = TypeVar("M", bound=Method)
 
@@ -45,5 +46,5 @@ def get_method(name: str) -> Method:
     """The method registered under `name`; raises ValueError listing the known names."""
     load_builtin()
     if name not in _METHODS:
-        raise ValueError(f"method is {name!r}, but must be one of: {', '.join(sorted(_METHODS))}")
+        raise ValueError(unknown("method", name, _METHODS))
     return _METHODS[name]

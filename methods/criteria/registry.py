@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from methods.criteria.contract import Criterion
+from methods.naming import unknown
 
 _CRITERIA: dict[str, Criterion] = {}
 
@@ -38,7 +39,5 @@ def get_criterion(name: str) -> Criterion:
     """The criterion registered under `name`; raises ValueError listing the known names."""
     load_builtin()
     if name not in _CRITERIA:
-        raise ValueError(
-            f"criterion is {name!r}, but must be one of: {', '.join(sorted(_CRITERIA))}"
-        )
+        raise ValueError(unknown("criterion", name, _CRITERIA))
     return _CRITERIA[name]
