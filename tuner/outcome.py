@@ -21,7 +21,7 @@ from tuner.study.consensus import Consensus
 from tuner.study.files import TrialFiles
 from tuner.study.groups import describe
 from tuner.study.home import StudyFolder
-from tuner.study.jsonfile import write_json
+from tuner.study.jsonfile import clean, write_json
 from tuner.study.judge import finite
 from tuner.study.ledger import Entry, Ledger
 from tuner.study.pool import Pool, values_at
@@ -142,6 +142,8 @@ def conclude(job: Job, ledger: Ledger, chosen: Winner, recorder: Recorder) -> di
     tracker.finish_study(
         parent, _final_metrics(summary), {"tuner.winner": str(winner.number), **trusted}
     )
+    # What is returned now is what is read again later.
+    summary = clean(summary)
     write_json(folder.summary, summary)
     tracker.log_artifacts(parent, folder.pictures, "pictures")
     job.voice.say("writing the report")

@@ -63,7 +63,7 @@ def test_the_last_screen_is_short_and_says_what_is_asked_first(width: int) -> No
     text = " ".join(" ".join(lines).split())
     for said in (
         "lids version 2 (challenger): fae, trial 13 of 50, 10 min",
-        "12 of 38 unlabelled images above 0.2173 (for 5 % false alarms)",
+        "12 of 38 unlabelled images above threshold 0.2173 (for 5 % false alarms)",
         "caught pasted patch 88%, scar 50%",
         "trust doubtful: by the other criteria",
         "learning_rate 0.003 (not 0.001), pooling max (not mean)",

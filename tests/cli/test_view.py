@@ -7,7 +7,7 @@ from typing import Any
 
 from rich.console import Console
 
-from tests.study.toys import make_conductor, make_ledger, play, record
+from tests.study.toys import keep_scores, make_conductor, make_ledger, play, record
 from tuner.screen.tables import make_console
 from tuner.screen.view import LineView, LiveView
 from tuner.study.budget import Budget
@@ -108,3 +108,30 @@ def test_a_resumed_view_knows_what_ended_before(tmp_path: Path) -> None:
     again = make_conductor(make_ledger(tmp_path, resume=True), "5")
     view = LiveView(Console(file=io.StringIO()), plan(5), again, ledger)
     assert rendered(view).startswith("3/5 trials · best 0.5 (trial 0")
+
+
+def test_the_headline_says_how_far_how_good_and_how_long(tmp_path: Path) -> None:
+    ledger = make_ledger(tmp_path, reduction=None)
+    conductor = make_conductor(ledger, "50", folder=lambda number: str(tmp_path / str(number)))
+    view = LiveView(Console(file=io.StringIO()), plan(50), conductor, ledger)
+    conductor.observe(view)
+    # 50 trials of 10 s and an end of 20 s.
+    assert rendered(view).splitlines()[0] == "0/50 trials · starting Ray · about 9 min left"
+    # Under their own scoring the defaults have 0.4; the best scoring of that trial has 0.5.
+    keep_scores(tmp_path / "0", [[1.0]], [[1.0]], {"quality": [0.4]})
+    values = iter([0.5, 0.9, 0.7])
+    for _ in range(3):
+        spec = conductor.next()
+        assert spec is not None
+        value = next(values)
+        # The second one is stopped after its first rung: it was better, and cannot win.
+        for rung in range(1, 5):
+            conductor.report(spec.number, record(spec.number, rung, value, seconds=5.0))
+            if spec.number == 1:
+                conductor.end(1, "stopped_early")
+                break
+    assert conductor.next() is not None
+    first, *rest = rendered(view).splitlines()
+    # Trials of 20, 5 and 20 s count beside the plan's 10: 47 trials of 13.75 s, and the end.
+    assert first == "3/50 trials · best 0.7 (trial 2, +0.3 over the defaults) · about 11 min left"
+    assert any("running" in line and "0/10" in line for line in rest)

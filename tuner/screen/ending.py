@@ -80,7 +80,9 @@ def _flagged(summary: Mapping[str, Any]) -> Text:
         rate += ", extrapolated"
     elif promised > wanted:
         rate = f"{threshold['count']} held-out normals promise {_percent(promised)} false alarms"
-    return text.append(f" unlabelled images above {threshold['value']:.4g} ({rate})", "not bold")
+    return text.append(
+        f" unlabelled images above threshold {threshold['value']:.4g} ({rate})", "not bold"
+    )
 
 
 def _percent(share: float) -> str:
@@ -105,7 +107,7 @@ def advice(summary: Mapping[str, Any]) -> str:
         )
     elif batch and batch["flagged"] > MOST_FLAGGED * batch["images"]:
         steps.append(
-            "most of the batch is flagged: was it taken under other light than the normal images?"
+            "most of the batch is flagged: check that it was taken as the normal images were"
         )
     if trials < _FEW_TRIALS:
         steps.append(f"try more trials: tuner resume {study} --budget {3 * _FEW_TRIALS}")

@@ -87,11 +87,11 @@ class _Standing:
 
     def share(self) -> float:
         """Of the budget, what is spent."""
-        budget, spent = self.plan.budget, self.conductor.spent()
+        budget = self.plan.budget
         if budget.kind == "trials":
             rungs = sum(entry.rung for entry, _ in self.running.values())
             return min(1.0, (len(self.done) + rungs / self.plan.config.rungs) / budget.amount)
-        return min(1.0, budget.spent_by(spent) / budget.amount)
+        return min(1.0, budget.spent_by(self.conductor.spent()) / budget.amount)
 
     def _look_ahead(self) -> None:
         """Estimate what is left, from what trials took so far and, at first, from the plan."""

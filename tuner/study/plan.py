@@ -44,10 +44,10 @@ _JUDGED_IMAGES = 8
 _PASTED_IMAGES = 144
 
 CLEARLY_FASTER = 1.2
-# Seconds of Ray's start; of the end of a study, beside as many judgements of a detector as its
-# package, pictures, audit and report are worth; and what a trial takes beyond what is measured.
-_RAY_SECONDS = 12.0
-_ENDING_SECONDS, _ENDING_JUDGEMENTS = 15.0, 1.0
+# Seconds of a start without Ray, and with it; of the end of a study (package, pictures, registry,
+# audit, report), beside so many judgements; and how much longer a trial takes than is measured.
+_LOCAL_SECONDS, _RAY_SECONDS = 4.0, 15.0
+_ENDING_SECONDS, _ENDING_JUDGEMENTS = 30.0, 2.0
 _OVERHEAD = 1.15
 # Bytes that the process of a small trial takes, and the driver with Ray beside it.
 TRIAL_MEMORY = 0.75 * 2**30
@@ -429,7 +429,7 @@ class Plan:
     @property
     def starting_seconds(self) -> float:
         """What passes before the first trial."""
-        return _RAY_SECONDS if self.config.engine == "ray" else 0.0
+        return _RAY_SECONDS if self.config.engine == "ray" else _LOCAL_SECONDS
 
     @property
     def ending_seconds(self) -> float:
