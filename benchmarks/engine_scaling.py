@@ -30,7 +30,7 @@ import idle
 import psutil
 from rich.console import Console
 
-from tuner.cli.voice import ConsoleVoice
+from tuner.screen.voice import ConsoleVoice
 from tuner.study.conductor import Conductor, Observer
 from tuner.study.ledger import Entry, Ledger
 from tuner.study.plan import Plan

@@ -9,6 +9,8 @@ from importlib.metadata import EntryPoint, entry_points
 from pkgutil import resolve_name
 from typing import Any, Generic, TypeVar
 
+from methods.naming import unknown
+
 T = TypeVar("T")
 
 
@@ -55,8 +57,7 @@ class Registry(Generic[T]):
         if name not in self.known and name in self._entries():
             self._bring(name, self._entries()[name])
         if name not in self.known:
-            known = ", ".join(self.names())
-            raise ValueError(f"{self.kind} is {name!r}, but must be one of: {known}")
+            raise ValueError(unknown(self.kind, name, self.names()))
         return self.known[name]
 
     def _import(self) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -69,6 +71,22 @@ def test_every_command_of_the_pages_works(workplace: Path) -> None:
             seen += 1
     assert seen > 25
     assert (workplace / "verdicts").is_dir()
+
+
+def test_the_notebook_runs_from_top_to_bottom(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    cells = json.loads((DOCS / "quickstart.ipynb").read_text())["cells"]
+    found: dict[str, Any] = {}
+    for cell in cells:
+        if cell["cell_type"] == "code":
+            assert cell["outputs"] == [] and cell["execution_count"] is None
+            exec("".join(cell["source"]), found)
+    assert found["state"]["state"] == "ended" and found["state"]["ended"] == 2
+    assert found["report"].is_file()
+    assert found["summary"]["unlabelled"]["images"] == 80
+    assert found["found"]["score"].size == 1
 
 
 def test_links_between_pages_lead_somewhere() -> None:

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from tests.conftest import write_mvtec
-from tuner.job import audit, launch, resume
+from tuner.job import audit, launch, plan_study, resume
 from tuner.reporting import report
 from tuner.status import study_status
 from tuner.study import database
@@ -73,6 +73,25 @@ def test_scores_are_made_again_from_weights_and_weights_from_packages(
     for number, name in ((winner, "detector.safetensors is gone"), (other, "npz is damaged")):
         (said,) = [text for text in voice.warnings if text.startswith(f"trial {number} had lost")]
         assert name in said and "made again" in said
+
+
+def test_a_study_that_has_ended_is_left_as_it_is(
+    home: Home, ended: tuple[Path, dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[str] = []
+    voice = Hearing()
+    monkeypatch.setattr(voice, "say", said.append)
+    monkeypatch.setattr("tuner.job.Job.prepare", lambda *_: pytest.fail("nothing is left to do"))
+    again = resume("whole", home, voice)
+    assert timeless(again) == timeless(ended[1])
+    assert said == [
+        "the study whole has ended, with 4 trials. For more of them: tuner resume whole --budget 8"
+    ]
+    batch = again["unlabelled"]
+    assert 0 <= batch["flagged"] <= batch["images"] == 12
+    assert again["caught"] and all(0 <= share <= 1 for share in again["caught"].values())
+    winner = again["winner"]
+    assert winner["defaults"].keys() == winner["hyperparameters"].keys()
 
 
 def test_a_trial_without_weights_is_named_and_left_out(
@@ -142,9 +161,9 @@ def test_what_a_command_writes_again_is_named_with_it(home: Home) -> None:
 
 def test_what_was_measured_is_measured_again(home: Home) -> None:
     home.precision.write_text("[]")
-    resume("whole", home)
+    plan_study(asked(home).changed(name="next"), home)
     home.precision.write_bytes(b"\xff{")
-    resume("whole", home)
+    plan_study(asked(home).changed(name="next"), home)
 
 
 def test_who_locks_a_ledger_is_named(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:

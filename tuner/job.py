@@ -15,7 +15,8 @@ from methods.hyperparameter import Value
 from tuner.mending import mend
 from tuner.registry import RegistryError
 from tuner.request import as_begun, check_durable, tracking_uri, warmed
-from tuner.stopping import sigterm_as_interrupt
+from tuner.status import concluded
+from tuner.stopping import answering_interrupts, sigterm_as_interrupt
 from tuner.study.collector import Collector, depot_uri
 from tuner.study.conductor import Conductor, Observer, Terms
 from tuner.study.config import StudyConfig, ledger_url, read_config
@@ -78,18 +79,36 @@ def launch(
         check_durable(config, home)
     _refuse_anew(config, home)
     config = warmed(as_begun(config, home) if resume else config, home, resume=resume)
-    return Job.prepare(config, home, voice or Silent()).run(resume=resume)
+    voice = voice or Silent()
+    if resume and folder.config.is_file() and (found := _ended(config, home, voice)) is not None:
+        return found
+    return Job.prepare(config, home, voice).run(resume=resume)
 
 
 @private()
 def resume(name: str, home: Home, voice: Voice | None = None, **changes: Any) -> dict[str, Any]:
-    """Go on with a study that was interrupted; a study at its end is only summed up again.
+    """Go on with a study that was interrupted. One that has ended is left as it is, but for files
+    that it has lost, which are made again.
 
     `changes` are what is asked for otherwise from now on: a bigger budget, other workers.
     """
-    config = read_config(name, home).changed(**changes)
+    config, voice = read_config(name, home).changed(**changes), voice or Silent()
     _refuse_anew(config, home)
-    return Job.prepare(config, home, voice or Silent()).run(resume=True)
+    if (found := _ended(config, home, voice)) is not None:
+        return found
+    return Job.prepare(config, home, voice).run(resume=True)
+
+
+def _ended(config: StudyConfig, home: Home, voice: Voice) -> dict[str, Any] | None:
+    """The summary of a study that has nothing left to do, which is said; else None."""
+    found = concluded(config, home, tracking_uri(config, home))
+    if found is not None:
+        trials = sum(found["trials"].values())
+        voice.say(
+            f"the study {config.name} has ended, with {trials} trials. For more of them: "
+            f"tuner resume {config.name} --budget {2 * trials}"
+        )
+    return found
 
 
 def _refuse_anew(config: StudyConfig, home: Home) -> None:
@@ -132,8 +151,9 @@ class Job:
         if config.storage_path:
             check_place(config.storage_path)
         workbench = set_up(config, home, voice.progress)
-        for warning in workbench.prepared.warnings:
+        for warning in (*workbench.prepared.warnings, *workbench.cautions):
             voice.warn(warning)
+        voice.say("measuring how fast this machine trains")
         plan = workbench.plan(home)
         voice.plan(plan, workbench)
         return cls(config, home, voice, workbench, plan, began)
@@ -303,7 +323,7 @@ class Job:
         if watcher is not None:
             conductor.observe(watcher)
         try:
-            with sigterm_as_interrupt():
+            with sigterm_as_interrupt(), answering_interrupts(self._stopping):
                 self._execute(conductor)
         except KeyboardInterrupt:
             conductor.closing = True
@@ -315,9 +335,12 @@ class Job:
             running = sum(entry.state == "running" for entry in entries)
             raise Interrupted(
                 f"{conductor.trouble}{'. S' if conductor.trouble else 's'}topped after "
-                f"{len(entries) - running} trials; the {running} that were running keep their last "
-                f"rung. Go on with: tuner resume {config.name}"
+                f"{len(entries) - running} trials; {running} more keep their last rung. "
+                f"Go on with: tuner resume {config.name}"
             )
+
+    def _stopping(self) -> None:
+        self.voice.say("stopping: finished trials are kept, running ones keep their last rung")
 
     def _precisions(self, ledger: Ledger) -> Mapping[str, Precision]:
         """The number formats that the study began with: another machine may measure others."""

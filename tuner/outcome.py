@@ -6,6 +6,7 @@ import itertools
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -13,14 +14,14 @@ import torch
 from methods.criteria.alignment import collapse_threshold
 from methods.self_tuning.guards import anomaly_share
 from tuner.gallery import pictures, strip
-from tuner.packaging import package, package_winner
+from tuner.packaging import caught, package, package_winner, sight_of
 from tuner.reporting import write_report
 from tuner.study.arms import compare, control_of, default_of
 from tuner.study.consensus import Consensus
 from tuner.study.files import TrialFiles
 from tuner.study.groups import describe
 from tuner.study.home import StudyFolder
-from tuner.study.jsonfile import write_json
+from tuner.study.jsonfile import clean, write_json
 from tuner.study.judge import finite
 from tuner.study.ledger import Entry, Ledger
 from tuner.study.pool import Pool, values_at
@@ -62,14 +63,13 @@ def conclude(job: Job, ledger: Ledger, chosen: Winner, recorder: Recorder) -> di
     warnings = warned(ledger, folder, recorder)
     job.voice.say("packaging the winner")
     threshold = package_winner(bench, chosen, folder)
-    if threshold.caution():
-        job.voice.warn(threshold.caution())
     config.write(folder.package / STUDY_FILE, shared=True)
     if config.export:
         export = export_onnx(folder.package, bench.parts.test)
         if not export.done:
             (job.voice.warn if export.possible else job.voice.say)(export.reason)
     pictures(bench, chosen, folder, threshold.value)
+    sight, space = sight_of(bench, chosen, folder), bench.space(winner.method)
     tracked(job, ledger, recorder)
     run = recorder.run_of(winner.number)
     tracker.flush(force=True)
@@ -108,9 +108,10 @@ def conclude(job: Job, ledger: Ledger, chosen: Winner, recorder: Recorder) -> di
             "trial": winner.number,
             "members": [{"trial": m.number, "method": m.method} for m in chosen.members],
             "method": winner.method,
-            "hyperparameters": {
-                **bench.space(winner.method).complete(winner.point),
-                **winner.last["scoring"],
+            "hyperparameters": {**space.complete(winner.point), **winner.last["scoring"]},
+            "defaults": {
+                **space.complete(space.defaults),
+                **space.grid[space.default_setting],
             },
             "criteria": winner.last["criteria"],
             "selected_by": config.criterion,
@@ -118,9 +119,15 @@ def conclude(job: Job, ledger: Ledger, chosen: Winner, recorder: Recorder) -> di
                 name: finite(float(values[pool.place(winner.number)]))
                 for name, values in study_values(pool, bench.objectives[0]).items()
             },
-            "drawn": list(bench.space(winner.method).drawn),
+            "drawn": list(space.drawn),
             "learned": dict(winner.last.get("tuned", {})),
         },
+        "threshold": {**asdict(threshold), "caution": threshold.caution()},
+        "unlabelled": {
+            "images": len(sight.scores),
+            "flagged": int((sight.scores > threshold.value).sum()),
+        },
+        "caught": caught(bench, sight, threshold.value),
         "arms": gained,
         "reliability": card,
         "groups": describe(entries),
@@ -142,12 +149,16 @@ def conclude(job: Job, ledger: Ledger, chosen: Winner, recorder: Recorder) -> di
     tracker.finish_study(
         parent, _final_metrics(summary), {"tuner.winner": str(winner.number), **trusted}
     )
+    # What is returned now is what is read again later.
+    summary = clean(summary)
     write_json(folder.summary, summary)
     tracker.log_artifacts(parent, folder.pictures, "pictures")
     job.voice.say("writing the report")
     write_report(bench, entries, folder, folder.report)
     tracker.log_artifacts(parent, folder.report.parent, "report")
     summary["tracking_pending"] = tracker.close()
+    # Nothing is left to do for so many trials; a bigger budget adds some.
+    ledger.note(concluded=len(entries))
     return summary
 
 

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
-from methods.contract import BackedDetector, Detector, Scoring, everything
+from methods.contract import BackedDetector, Detector, Scoring, everything, unit
 from methods.ensemble import ENSEMBLE, Member, ensemble_of
 from tuner.study.files import TrialFiles
 from tuner.study.home import StudyFolder
@@ -110,6 +110,27 @@ def sight_of(bench: Workbench, winner: Winner, folder: StudyFolder) -> Sight:
         own = TrialFiles(folder.trial(winner.lead.number)).own_scores()
         return Sight(restore(bench, winner.lead, folder), winner.lead.last["scoring"], own)
     return Sight(joint_detector(folder), {}, joint_scores(folder))
+
+
+def caught(bench: Workbench, sight: Sight, threshold: float) -> dict[str, float]:
+    """Of good parts with a pasted defect, the share whose score is above the threshold, by kind.
+
+    The good parts are the held-out normals: a flag there can come from the pasted defect alone,
+    whereas the unlabelled batch may hold defects of its own. Kinds that were pasted on none are
+    left out.
+    """
+    pasted = bench.arrays.synthetic
+    good = ~pasted["on_test"]
+    family, families = pasted["family"][good], pasted["families"]
+    if not good.any():
+        return {}
+    images = unit(torch.from_numpy(pasted["images"][good]))
+    above = sight.detector.scores(images, sight.scoring).numpy() > threshold
+    return {
+        name: float(above[family == place].mean())
+        for place, name in enumerate(families)
+        if (family == place).any()
+    }
 
 
 def joint_scores(folder: StudyFolder) -> Array:

@@ -6,6 +6,9 @@ import contextlib
 import os
 import re
 import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
 
 from tuner.addresses import signed_in, with_login
 from tuner.study.config import (
@@ -66,6 +69,25 @@ def pick_category(data: str, category: str | None) -> str:
             f"{data} holds {len(names)} categories; choose one by --category: {', '.join(names)}"
         )
     return names[0]
+
+
+def configured(options: Mapping[str, Any]) -> StudyConfig:
+    """The configuration of options as people name them: `method` is one or several, `set` fixes
+    hyperparameters, `size` may be the side of a square. Raises ValueError."""
+    given = dict(options)
+    if "method" in given:
+        method = given.pop("method")
+        names = method.split(",") if isinstance(method, str) else method
+        given["methods"] = tuple(name.strip() for name in names if name.strip())
+    if "set" in given:
+        given["pins"] = dict(given.pop("set") or {})
+    if isinstance(given.get("size"), int):
+        given["size"] = (given["size"],) * 2
+    if "budget" in given:
+        given["budget"] = str(given["budget"])
+    if isinstance(given.get("textures"), Path):
+        given["textures"] = str(given["textures"])
+    return StudyConfig.asked(**given)
 
 
 def study_name(category: str) -> str:

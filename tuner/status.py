@@ -1,17 +1,19 @@
-"""How far a study is, from its ledger alone."""
+"""How far a study is, from its ledger alone, and what it found where it has ended."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from filelock import FileLock, Timeout
 
 from tuner.study.budget import Budget, Spent
-from tuner.study.config import ledger_url, read_config
+from tuner.study.config import StudyConfig, ledger_url, read_config
 from tuner.study.groups import describe
-from tuner.study.home import Home, private
+from tuner.study.home import Home, StudyFolder, private
+from tuner.study.jsonfile import read_json
 from tuner.study.lease import driver_of
-from tuner.study.ledger import Ledger
+from tuner.study.ledger import Entry, Ledger
 from tuner.study.selection import rank
 from tuner.study.study_level import leading_criterion
 
@@ -31,12 +33,11 @@ def study_status(name: str, home: Home) -> dict[str, Any]:
     url = ledger_url(config, home)
     ledger = Ledger.read(url, name)
     entries = ledger.entries()
-    budget = Budget.parse(config.budget)
-    seconds = float(ledger.notes().get("seconds", 0.0))
-    device = sum(entry.device_seconds for entry in entries)
-    spent = Spent(len(entries), seconds, device)
-    running = [entry.number for entry in entries if entry.state == "running"]
+    budget, spent = Budget.parse(config.budget), _spent(ledger, entries)
+    running = sum(entry.state == "running" for entry in entries)
     driven = _driven(home, name) or driver_of(url, name) is not None
+    # A trial that is running takes its place in the budget, but is not done.
+    done = Spent(len(entries) - running, spent.seconds, spent.device_seconds)
     ended = not running and budget.exhausted(spent)
     registered, waiting = ledger.notes().get("registered"), home.study(name).spool.is_file()
     leading = leading_criterion(config)
@@ -53,9 +54,11 @@ def study_status(name: str, home: Home) -> dict[str, Any]:
         "selected_by": config.criterion,
         "reliability": ledger.notes().get("reliability"),
         "budget": str(budget),
-        "spent": round(budget.spent_by(spent) / budget.amount, 4),
-        "seconds": round(seconds, 1),
-        "device_seconds": round(device, 1),
+        "spent": round(budget.spent_by(done) / budget.amount, 4),
+        "ended": len(entries) - running,
+        "running": running,
+        "seconds": round(spent.seconds, 1),
+        "device_seconds": round(spent.device_seconds, 1),
         "best": ranked[0].number if ranked else None,
         "registered": registered,
         "tracking_waits": waiting,
@@ -78,6 +81,67 @@ def study_status(name: str, home: Home) -> dict[str, Any]:
             for entry in entries
         ],
     }
+
+
+@private()
+def concluded(config: StudyConfig, home: Home, uri: str) -> dict[str, Any] | None:
+    """The summary of a study that has ended; None where anything is left to do, or to be made again
+    because a file of it is lost.
+
+    `uri` is the registry: what the winner is called there may have changed since.
+    """
+    name, folder = config.name, home.study(config.name)
+    ledger = Ledger.read(ledger_url(config, home), name)
+    entries, notes = ledger.entries(), ledger.notes()
+    open_ = not Budget.parse(config.budget).exhausted(_spent(ledger, entries))
+    if open_ or notes.get("concluded") != len(entries):
+        return None
+    if any(entry.state == "running" for entry in entries):
+        return None
+    if folder.spool.is_file() or _driven(home, name):
+        return None
+    try:
+        summary: dict[str, Any] = _kept(folder, entries)
+        alias = _alias(notes["registered"], uri)
+    except (LookupError, OSError, RuntimeError, ValueError):
+        return None
+    return {**summary, "model": {**summary["model"], "alias": alias}, "tracking_pending": 0}
+
+
+def _kept(folder: StudyFolder, entries: Sequence[Entry]) -> dict[str, Any]:
+    """The summary of a study whose files are all there. Raises OSError, RuntimeError, ValueError or
+    KeyError for any that is not."""
+    from tuner.packaging import joint_scores
+    from tuner.registry import load_package
+    from tuner.study.files import TrialFiles
+
+    summary: dict[str, Any] = read_json(folder.summary, "")
+    load_package(folder.package, "cpu")
+    if summary["winner"]["members"]:
+        joint_scores(folder)
+    if summary["audit"] is not None:
+        read_json(folder.audit, "")
+    folder.report.stat()
+    for entry in entries:
+        judged = entry.state in ("finished", "stopped_early") and entry.records
+        if judged and (lost := TrialFiles(folder.trial(entry.number)).lost()):
+            raise lost[0]
+    return summary
+
+
+def _alias(registered: Mapping[str, Any], uri: str) -> str:
+    """What a registered winner is called now; empty for nothing."""
+    from tuner.registry.versions import CHAMPION, speaking_to
+
+    with speaking_to(uri) as client:
+        found = client.get_model_version(registered["name"], str(registered["version"]))
+    aliases = sorted(found.aliases)
+    return CHAMPION if CHAMPION in aliases else aliases[0] if aliases else ""
+
+
+def _spent(ledger: Ledger, entries: Sequence[Entry]) -> Spent:
+    seconds = float(ledger.notes().get("seconds", 0.0))
+    return Spent(len(entries), seconds, sum(entry.device_seconds for entry in entries))
 
 
 def _driven(home: Home, name: str) -> bool:

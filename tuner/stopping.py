@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
 STOP_SECONDS = 15.0
@@ -23,6 +24,35 @@ def sigterm_as_interrupt() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+@contextmanager
+def answering_interrupts(answer: Callable[[], None]) -> Iterator[None]:
+    """Call `answer` at the first Ctrl-C or SIGTERM, from a thread of its own: whatever has to be
+    ended before the program goes on may take seconds, and no handler of Python's runs while a
+    library works. The handlers are left as they are."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    reader, writer = socket.socketpair()
+    writer.setblocking(False)
+
+    def listen() -> None:
+        while number := reader.recv(1):
+            if number[0] in (signal.SIGINT, signal.SIGTERM):
+                answer()
+                return
+
+    before = signal.set_wakeup_fd(writer.fileno(), warn_on_full_buffer=False)
+    listener = threading.Thread(target=listen, daemon=True)
+    listener.start()
+    try:
+        yield
+    finally:
+        signal.set_wakeup_fd(before)
+        writer.close()
+        listener.join()
+        reader.close()
 
 
 def _stop(*_: object) -> None:

@@ -19,6 +19,7 @@ from cluster.rules import LONGEST_NAME
 from cluster.secrets import check_secrets
 from cluster.state import JobState
 from methods.hyperparameter import Value
+from tuner.request import configured
 from tuner.study.budget import Budget
 from tuner.study.config import RAY_VARIABLE, STORAGE_VARIABLE, StudyConfig
 
@@ -49,7 +50,7 @@ def study_of(request: Mapping[str, Any], arguments: Sequence[str]) -> StudyConfi
             )
         asked["category"] = "tile"
     asked["name"] = asked["name"] or stable_name(asked["category"], arguments)
-    config = StudyConfig(**asked)
+    config = configured(asked)
     Budget.parse(config.budget)
     get_criterion(config.criterion)
     for name in config.methods:

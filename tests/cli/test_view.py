@@ -7,17 +7,19 @@ from typing import Any
 
 from rich.console import Console
 
-from tests.study.toys import blank, make_conductor, make_ledger, play, record
-from tuner.cli.tables import make_console
-from tuner.cli.view import LineView, LiveView
+from tests.study.toys import blank, keep_scores, make_conductor, make_ledger, play, record
+from tuner.screen.tables import make_console
+from tuner.screen.view import LineView, LiveView
 from tuner.study.budget import Budget
 
 
 def plan(trials: int) -> Any:
     return SimpleNamespace(
         budget=Budget.parse(str(trials)),
-        config=SimpleNamespace(rungs=4),
-        expected=lambda: (float(trials), 60.0),
+        config=SimpleNamespace(rungs=4, engine="ray"),
+        layout=SimpleNamespace(parallel=1, device_rate=1.0),
+        trial_seconds=10.0,
+        ending_seconds=20.0,
     )
 
 
@@ -39,8 +41,8 @@ def test_the_live_view_stays_small_with_fifty_trials(tmp_path: Path) -> None:
     assert "out of memory" in rendered(view)
     play(conductor, lambda spec, rung: spec.hyperparameters["rate"])
     text = rendered(view)
-    assert "50 trials ended, 0 running" in text
-    assert "best: trial" in text
+    assert text.startswith("50/50 trials · best ") and "left" in text.splitlines()[0]
+    assert "value: quality" in text
     assert len(text.splitlines()) <= 12
     assert any(line.startswith("trial  kind") for line in text.splitlines())
 
@@ -54,9 +56,9 @@ def test_lines_say_how_each_trial_ended(tmp_path: Path) -> None:
     play(conductor, lambda spec, rung: 9.0 - spec.number)
     lines = str(console.file.getvalue()).splitlines()  # type: ignore[attr-defined]
     assert len(lines) == 6
-    assert "default finished" in lines[0]
-    assert "rung 1/4" in lines[-1]
-    assert "best 9 (trial 0)" in lines[-1]
+    assert "default   finished" in lines[0]
+    assert "step 2/10" in lines[-1]
+    assert "6/6 trials · best 9 (trial 0, the defaults with chosen scoring)" in lines[-1]
 
 
 def test_what_a_library_says_of_a_failure_is_shown_as_it_is(tmp_path: Path) -> None:
@@ -105,4 +107,31 @@ def test_a_resumed_view_knows_what_ended_before(tmp_path: Path) -> None:
     play(make_conductor(ledger, "3"), lambda spec, rung: 0.5)
     again = make_conductor(make_ledger(tmp_path, resume=True), "5")
     view = LiveView(Console(file=io.StringIO()), plan(5), again, ledger)
-    assert "3 trials ended" in rendered(view)
+    assert rendered(view).startswith("3/5 trials · best 0.5 (trial 0")
+
+
+def test_the_headline_says_how_far_how_good_and_how_long(tmp_path: Path) -> None:
+    ledger = make_ledger(tmp_path, reduction=None)
+    conductor = make_conductor(ledger, "50", folder=lambda number: str(tmp_path / str(number)))
+    view = LiveView(Console(file=io.StringIO()), plan(50), conductor, ledger)
+    conductor.observe(view)
+    # 50 trials of 10 s and an end of 20 s.
+    assert rendered(view).splitlines()[0] == "0/50 trials · starting Ray · about 9 min left"
+    # Under their own scoring the defaults have 0.4; the best scoring of that trial has 0.5.
+    keep_scores(tmp_path / "0", [[1.0]], [[1.0]], {"quality": [0.4]})
+    values = iter([0.5, 0.9, 0.7])
+    for _ in range(3):
+        spec = conductor.next()
+        assert spec is not None
+        value = next(values)
+        # The second one is stopped after its first rung: it was better, and cannot win.
+        for rung in range(1, 5):
+            conductor.report(spec.number, record(spec.number, rung, value, seconds=5.0))
+            if spec.number == 1:
+                conductor.end(1, "stopped_early")
+                break
+    assert conductor.next() is not None
+    first, *rest = rendered(view).splitlines()
+    # Trials of 20, 5 and 20 s count beside the plan's 10: 47 trials of 13.75 s, and the end.
+    assert first == "3/50 trials · best 0.7 (trial 2, +0.3 over the defaults) · about 11 min left"
+    assert any("running" in line and "0/10" in line for line in rest)

@@ -87,6 +87,22 @@ def test_the_command_fails_where_a_study_could_not_start(plain: Path) -> None:
     found = CliRunner().invoke(app, ["check", str(plain)])
     assert found.exit_code == 1
     assert "error: category bolts" in found.stdout and "cannot start" in found.stdout
+    assert "bolts: 5 normal, no unlabelled images yet" in found.stdout
+    (plain / "unlabelled").rmdir()
+    (problem,) = check(str(plain)).categories[0].problems
+    assert "unlabelled is missing; put the unlabelled images" in problem
+
+
+def test_images_unlike_the_rest_are_counted_and_named_where_they_are_normal(plain: Path) -> None:
+    for index in range(10, 20):
+        save(plain / f"normal/n{index}.png", pixels(index))
+    assert not any("unlike" in said for said in check(str(plain)).categories[0].warnings)
+    save(plain / "normal/dark.png", pixels(30) // 4)
+    save(plain / "unlabelled/darker.png", pixels(31) // 4)
+    said = [text for text in check(str(plain)).categories[0].warnings if "unlike" in text]
+    assert said[0].startswith("1 of 16 normal images look unlike the rest (normal/dark.png)")
+    assert said[1].startswith("1 of 5 unlabelled images (20%) look unlike the normal ones")
+    assert "darker" not in said[1]
 
 
 @pytest.mark.heavy
@@ -116,9 +132,10 @@ def test_a_check_says_what_a_launch_would_warn_of_and_more(plain: Path, tmp_path
     launched = prepare(str(plain), "bolts", (16, 64), tmp_path / "c").warnings
     (found,) = check(str(plain), asked=Asked((16, 64))).categories
     assert set(launched) < set(found.warnings) and len(launched) == 4
-    (few,) = set(found.warnings) - set(launched)
+    batch, few = sorted(set(found.warnings) - set(launched))
+    assert batch.startswith("5 unlabelled images are few")
     assert "the 2 of them that are kept from training support a false-positive rate of 0.33" in few
-    assert few.endswith("not 0.05; 93 normal images would")
+    assert few.endswith("not 0.05; 93 normal images would; --false-positive-rate 0.334 is possible")
     assert found.depth.startswith("14 of 8 bit (samples 0 to 255)") or "14 of 8 bit" in found.depth
     other = check(str(plain), asked=Asked(held_out=0.5, false_positive_rate=0.2)).categories[0]
     assert not any("false-positive" in said for said in other.warnings)

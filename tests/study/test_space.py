@@ -237,9 +237,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Home:
 def test_a_plan_refuses_what_some_of_its_trials_could_not_do(
     home: Home, method: str, pins: dict[str, Value], message: str | None
 ) -> None:
-    config = api.configure(
-        category="grid", size=(32, 32), methods=[method], pins=pins, engine="local"
-    )
+    config = api.configure(category="grid", size=32, method=method, set=pins, engine="local")
     if message is None:
         set_up(config, home)
     else:

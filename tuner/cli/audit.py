@@ -8,10 +8,11 @@ import typer
 
 from tuner.cli.errors import explained
 from tuner.cli.output import only_json, print_json
+from tuner.cli.study_options import StudyName
 
 
 def audit(
-    study: Annotated[str, typer.Argument(help="Name of a study that has ended.")],
+    study: StudyName = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="One JSON object on standard output.")
     ] = False,
@@ -22,9 +23,11 @@ def audit(
     """
     with explained(), only_json(as_json):
         from tuner import api
-        from tuner.cli.voice import make_voice
+        from tuner.screen.voice import make_voice
+        from tuner.status import newest
+        from tuner.study.home import Home
 
-        voice = make_voice(to_error=as_json)
+        voice, study = make_voice(to_error=as_json), study or newest(Home.here())
         result = api.audit(study)
         if result is None:
             raise ValueError(

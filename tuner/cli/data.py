@@ -69,7 +69,8 @@ def _in_words(report: CheckReport) -> str:
 def _category_in_words(category: CategoryReport) -> list[str]:
     sizes = ", ".join(f"{count} of {size}" for size, count in category.sizes.items())
     masks = f", {category.masks} masks (not opened)" if category.masks else ""
-    line = f"  {category.category}: {category.train} normal, {category.test} unlabelled{masks}"
+    unlabelled = f"{category.test} unlabelled" if category.test else "no unlabelled images yet"
+    line = f"  {category.category}: {category.train} normal, {unlabelled}{masks}"
     return [
         line + (f"; {sizes}" if sizes else ""),
         *([f"    {category.depth}"] if category.depth else []),

@@ -28,8 +28,9 @@ def explained() -> Iterator[None]:
         code = _code(error)
         if code is None:
             raise
+        said = without_credentials(_text(error))
         typer.secho(
-            f"error: {without_credentials(_text(error))}",
+            said if code == INTERRUPTED else f"error: {said}",
             err=True,
             fg="red" if code == USAGE else None,
         )
@@ -49,14 +50,6 @@ def _code(error: Exception) -> int | None:
 
 
 def _text(error: Exception) -> str:
-    from pydantic import ValidationError
-
-    if isinstance(error, ValidationError):
-        return "; ".join(
-            f"{'.'.join(map(str, problem['loc']))} is {problem['input']!r}: "
-            + problem["msg"].removeprefix("Value error, ")
-            for problem in error.errors()
-        )
     if isinstance(error, OSError) and error.filename is not None:
         what = f"{error.strerror}: {error.filename}"
         if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):

@@ -25,7 +25,7 @@ def jobs(
     with explained(), only_json(as_json):
         found = jobs_of(ray_address, namespace, kubeconfig, context).jobs()
         if not as_json:
-            from tuner.cli.tables import print_rows
+            from tuner.screen.tables import print_rows
 
             print_rows(
                 [

@@ -36,7 +36,7 @@ def listing(
             raise ValueError(f"{what} are listed without a name, but {name!r} was given")
         rows = makers[what]() if name is None else details[what](name)
         if not as_json:
-            from tuner.cli.tables import print_rows
+            from tuner.screen.tables import print_rows
 
             print_rows(rows, f"no {what} yet")
             if name is None and what in details:

@@ -35,7 +35,6 @@ app = typer.Typer(
     name="tuner",
     help="Tune visual anomaly detectors without labels.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )

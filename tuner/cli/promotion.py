@@ -96,7 +96,7 @@ def history(category: Category, tracking_uri: Store = None, as_json: AsJson = Fa
 
         found = api.history(category, tracking_uri=tracking_uri)
         if not as_json:
-            from tuner.cli.tables import print_rows
+            from tuner.screen.tables import print_rows
 
             print_rows([_row(event) for event in reversed(found)], "no champion yet")
     if as_json:

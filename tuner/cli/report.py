@@ -9,12 +9,13 @@ import typer
 
 from tuner.cli.errors import explained
 from tuner.cli.output import only_json, print_json
+from tuner.cli.study_options import StudyName
 
 Json = Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")]
 
 
 def report(
-    study: Annotated[str, typer.Argument(help="Name of a study that has ended.")],
+    study: StudyName = None,
     out: Annotated[
         Path | None, typer.Option(help="File to write; in the study's folder if missing.")
     ] = None,
@@ -27,9 +28,12 @@ def report(
     """
     with explained(), only_json(as_json):
         from tuner.reporting import report as write
+        from tuner.status import newest
         from tuner.study.home import Home
 
-        path = write(study, Home.here(), out)
+        home = Home.here()
+        study = study or newest(home)
+        path = write(study, home, out)
     if as_json:
         print_json({"study": study, "report": str(path), "bytes": path.stat().st_size})
     else:
@@ -48,7 +52,7 @@ def compare(
 
         result = api.compare(studies)
         if not as_json:
-            from tuner.cli.voice import make_voice
+            from tuner.screen.voice import make_voice
 
             make_voice(to_error=False).comparison(result)
     if as_json:

@@ -8,12 +8,11 @@ import typer
 
 from tuner.cli.errors import explained
 from tuner.cli.output import only_json, print_json
+from tuner.cli.study_options import StudyName
 
 
 def status(
-    study: Annotated[
-        str | None, typer.Argument(help="Name of a study; the newest if missing.")
-    ] = None,
+    study: StudyName = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="One JSON object on standard output.")
     ] = False,
@@ -26,7 +25,7 @@ def status(
         home = Home.here()
         result = study_status(study or newest(home), home)
         if not as_json:
-            from tuner.cli.voice import make_voice
+            from tuner.screen.voice import make_voice
 
             make_voice(to_error=False).status(result)
     if as_json:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 import inspect
 from collections.abc import Callable, Sequence
@@ -12,23 +13,43 @@ import typer
 from tuner.api import Layout
 
 
+def _studies(incomplete: str) -> list[str]:
+    """For a shell that completes."""
+    from tuner.study.home import Home
+
+    return [name for name in Home.here().study_names() if name.startswith(incomplete)]
+
+
+StudyName = Annotated[
+    str | None,
+    typer.Argument(
+        help="Name of a study (tuner list studies); the newest if missing.", autocompletion=_studies
+    ),
+]
+Verbose = Annotated[
+    bool,
+    typer.Option(
+        "--verbose", "-v", help="Print every figure at the end, too.", rich_help_panel="Output"
+    ),
+]
+
+
 def _request(
     category: Annotated[
-        str | None, typer.Option(help="Kind of part to tune for; needed where there are several.")
+        str | None, typer.Option(help="Kind of part; needed where the data hold several.")
     ] = None,
     budget: Annotated[
-        str, typer.Option(help="Trials (50), wall time (45m, 2h), or device time (6gpuh, 8cpuh).")
+        str, typer.Option(help="Trials (50), wall time (2h) or device time (6gpuh).")
     ] = "50",
     data: Annotated[str, typer.Option(help="demo, a folder, or s3://bucket/prefix.")] = "demo",
     method: Annotated[
-        str, typer.Option(help="One method or several, with commas.")
+        str, typer.Option(help="One method or several, with commas (list methods).")
     ] = "feature-fae",
     space: Annotated[str | None, typer.Option(help="Search space: a name or a YAML file.")] = None,
     criterion: Annotated[
         str,
         typer.Option(
-            help="Label-free criterion that selects; see: tuner list criteria. auto takes the one "
-            "that measured best for the methods."
+            help="What selects without labels (list criteria); auto: best measured for the method."
         ),
     ] = "auto",
     rung_criterion: Annotated[
@@ -42,32 +63,35 @@ def _request(
     ] = "validation_loss",
     seed: Annotated[int, typer.Option(help="Same seed, one trial at a time: same study.")] = 0,
     size: Annotated[
-        str | None, typer.Option(help="Image size, 96 or 96x128 (height x width).")
+        str | None, typer.Option(help="Image size: 96, or 96x128 (height x width).")
     ] = None,
     pin: Annotated[
         list[str] | None,
-        typer.Option("--set", help="Fix a hyperparameter: --set steps=800. Repeatable."),
+        typer.Option("--set", help="Fix a hyperparameter, as steps=800. Repeatable."),
     ] = None,
     textures: Annotated[
         str | None, typer.Option(help="Folder of foreign images to take textures from.")
     ] = None,
-    name: Annotated[str | None, typer.Option(help="Name of the study; made up if missing.")] = None,
-    rungs: Annotated[int, typer.Option(help="Stations at which a trial is judged.")] = 4,
-    reduction: Annotated[int, typer.Option(help="1 in this many goes on at each halving.")] = 2,
-    early_stopping: Annotated[bool, typer.Option(help="Stop the weak at rungs.")] = True,
-    random_trials: Annotated[int, typer.Option(help="Random draws before the sampler.")] = 8,
+    name: Annotated[
+        str | None, typer.Option(help="Name of the study; from category and time if missing.")
+    ] = None,
+    rungs: Annotated[int, typer.Option(help="How often a trial is judged while it trains.")] = 4,
+    reduction: Annotated[
+        int, typer.Option(help="At each rung, 1 in this many trials continues.")
+    ] = 2,
+    early_stopping: Annotated[bool, typer.Option(help="Stop weak trials at rungs.")] = True,
+    random_trials: Annotated[
+        int, typer.Option(help="Random draws before the sampler takes over.")
+    ] = 8,
     warm_start: Annotated[
         str | None,
-        typer.Option(
-            help="Study whose best points are tried first, or the one that a registered model "
-            "comes from: tile@champion. See: list studies."
-        ),
+        typer.Option(help="Study, or model (tile@champion), whose best points come first."),
     ] = None,
     replicates: Annotated[
         int | None,
         typer.Option(
-            help="Of the trials, how many repeat the best ones with another seed at the end; 2 "
-            "from 40 trials on if missing."
+            help="How many of the last trials repeat the best ones with another seed; 2 from 40 "
+            "trials on if missing."
         ),
     ] = None,
     held_out: Annotated[
@@ -78,14 +102,14 @@ def _request(
     cpus_per_worker: Annotated[float | None, typer.Option(help="Processors of a worker.")] = None,
     gpus_per_worker: Annotated[float | None, typer.Option(help="GPUs of a worker.")] = None,
     engine: Annotated[
-        str, typer.Option(help="ray, or local: one trial at a time in this process, no Ray.")
+        str, typer.Option(help="ray, or local: one trial at a time, without Ray.")
     ] = "ray",
     trainer: Annotated[
         str, typer.Option(help="auto, workers (Ray Train), or inline (the trial's own process).")
     ] = "auto",
     precision: Annotated[str, typer.Option(help="auto (measured), float32 or bfloat16.")] = "auto",
     false_positive_rate: Annotated[
-        float, typer.Option(help="Share of normal images that the threshold may flag.")
+        float, typer.Option(help="Share of good parts that may be flagged.")
     ] = 0.05,
     threshold: Annotated[
         str,
@@ -96,9 +120,8 @@ def _request(
     ensemble: Annotated[
         str,
         typer.Option(
-            help="Register the best so many trials as one model, of which an image costs so many "
-            "passes; 1 for a single trial. auto: the best trial at each scale at which the "
-            "images are looked at, where the methods compare scales, else a single one."
+            help="Join so many of the best trials into one model, at as many passes an image; 1 for"
+            " a single trial. auto: the best at each scale, where scales are searched."
         ),
     ] = "auto",
     keep: Annotated[int, typer.Option(help="Best trials whose detectors go to MLflow.")] = 3,
@@ -119,13 +142,13 @@ def _request(
         str | None, typer.Option(help="A running Ray cluster: auto, or host:6379.")
     ] = None,
 ) -> dict[str, Any]:
-    """A request as `StudyConfig` takes it; texts that only the command line writes are parsed."""
+    """A request as `tuner.launch` takes it; texts that only the command line writes are parsed."""
     from tuner.cli.parsing import parse_ensemble, parse_pins, parse_size
 
     return {
         "budget": budget,
         "data": data,
-        "methods": tuple(part.strip() for part in method.split(",") if part.strip()),
+        "method": method,
         "space": space,
         "criterion": criterion,
         "rung_criterion": rung_criterion,
@@ -159,11 +182,57 @@ def _request(
         "category": category,
         "name": name,
         "size": parse_size(size),
-        "pins": parse_pins(pin or []),
+        "set": parse_pins(pin or []),
     }
 
 
 _OPTIONS = inspect.signature(_request, eval_str=True).parameters
+
+# What `--help` shows, in panels and in this order; `--help-all` shows what is after the bar, too.
+PANELS = {
+    "Data": "data category size | held_out textures",
+    "Search": (
+        "method criterion pin warm_start seed | space rung_criterion objective second_criterion "
+        "random_trials"
+    ),
+    "Budget": "budget | rungs early_stopping reduction replicates",
+    "Trials": (
+        "parallel engine | workers_per_trial cpus_per_worker gpus_per_worker trainer precision "
+        "address"
+    ),
+    "Selection": "false_positive_rate ensemble | threshold",
+    "Output": "name | keep export storage storage_path tracking_uri",
+}
+
+
+def _show_all(context: typer.Context, asked: bool) -> None:
+    if asked:
+        for parameter in context.command.params:
+            parameter.hidden = False  # type: ignore[attr-defined]
+        typer.echo(context.get_help())
+        raise typer.Exit
+
+
+HelpAll = Annotated[
+    bool,
+    typer.Option("--help-all", is_eager=True, callback=_show_all, help="Show every option."),
+]
+
+
+def _in_panels() -> list[inspect.Parameter]:
+    """The options of a study in the order of their panels, the rare ones hidden."""
+    found = []
+    for panel, names in PANELS.items():
+        common, rare = (part.split() for part in names.split("|"))
+        found += [_shown(_OPTIONS[name], panel, hidden=name in rare) for name in common + rare]
+    return found
+
+
+def _shown(option: inspect.Parameter, panel: str, *, hidden: bool) -> inspect.Parameter:
+    kind, info = get_args(option.annotation)
+    info = copy.copy(info)
+    info.rich_help_panel, info.hidden = panel, hidden
+    return option.replace(annotation=Annotated[kind, info])
 
 
 def takes_study(command: Callable[..., None]) -> Callable[..., None]:
@@ -173,10 +242,7 @@ def takes_study(command: Callable[..., None]) -> Callable[..., None]:
     explained like any other error.
     """
     return _taking(
-        list(_OPTIONS.values()),
-        "study",
-        lambda asked: functools.partial(_request, **asked),
-        command,
+        _in_panels(), "study", lambda asked: functools.partial(_request, **asked), command
     )
 
 

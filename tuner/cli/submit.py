@@ -11,7 +11,7 @@ import typer
 from tuner.cli.cluster_options import Kubeconfig, KubeContext, Namespace, RayAddress, jobs_of
 from tuner.cli.errors import explained
 from tuner.cli.output import only_json, print_json
-from tuner.cli.study_options import given_arguments, takes_study
+from tuner.cli.study_options import HelpAll, given_arguments, takes_study
 
 PANEL = "Cluster"
 
@@ -122,6 +122,7 @@ def submit(
     as_json: Annotated[
         bool, typer.Option("--json", help="One JSON object on standard output.")
     ] = False,
+    help_all: HelpAll = False,
 ) -> None:
     """Send a study to Kubernetes (KubeRay), or to a running Ray cluster.
 

@@ -2,23 +2,33 @@
 
 from __future__ import annotations
 
-import itertools
-from dataclasses import asdict, dataclass, field
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from typing import Any
 
+import numpy as np
+
 from tuner.data import survey
-from tuner.data.errors import DataError
+from tuner.data.errors import DataError, Wanting
 from tuner.data.images import SMALLEST, Size, checked_size
 from tuner.data.layouts import Layout, masks, no_good_folder, test_folders
 from tuner.data.opening import open_source
 from tuner.data.preparation import aspect_warnings, content_warnings, said_of, size_warnings
-from tuner.data.source import Listing, Source, TreeSource, demand
-from tuner.data.splitting import FEWEST_NORMALS, held_out
+from tuner.data.source import Item, Listing, Source, TreeSource, demand
+from tuner.data.splitting import FEWEST_NORMALS, cautions
+from tuner.data.survey import Read
 from tuner.limits import processors
 
 USUAL_SIZE = (128, 128)
 """What a launch resizes to where it is not told otherwise (256 x 256 on a GPU)."""
+
+
+# Cells a side of an image's coarse appearance, the fewest normal images that have a rest to be
+# unlike, and a mean shift (of a whole range of 1) that is none.
+_CELLS = 8
+_FEWEST_ALIKE = 8
+_LEAST_SHIFT = 0.02
 
 
 @dataclass(frozen=True)
@@ -95,6 +105,8 @@ def _category(source: Source, category: str, jobs: int, asked: Asked) -> Categor
     found = _masks(source, category)
     try:
         listing = source.listing(category)
+    except Wanting as error:
+        return CategoryReport(category, error.train, error.test, found, problems=(str(error),))
     except DataError as error:
         return CategoryReport(category, masks=found, problems=(str(error),))
     train, test = len(listing.train), len(listing.test)
@@ -119,10 +131,9 @@ def _category(source: Source, category: str, jobs: int, asked: Asked) -> Categor
 def _images(
     listing: Listing, jobs: int, asked: Asked, problems: list[str], warnings: list[str]
 ) -> tuple[dict[str, int], str]:
-    look = partial(survey.read, size=asked.size or USUAL_SIZE, keep=False)
-    train, test = (
-        list(survey.in_parallel(look, items, jobs)) for items in (listing.train, listing.test)
-    )
+    look = partial(_look, size=asked.size or USUAL_SIZE)
+    seen = [list(survey.in_parallel(look, items, jobs)) for items in (listing.train, listing.test)]
+    train, test = ([image for image, _ in part] for part in seen)
     for what, images in (("training", train), ("test", test)):
         try:
             warnings += survey.unreadable(what, images)
@@ -146,26 +157,62 @@ def _images(
     warnings += content_warnings(train, test, scale)
     normals = len({image.hash for image in train if image.decoded})
     if normals >= FEWEST_NORMALS:
-        warnings += _few(normals, asked)
+        unlabelled = sum(image.decoded is not None for image in test)
+        warnings += cautions(normals, unlabelled, asked.held_out, asked.false_positive_rate)
+    warnings += unlike_warnings(*seen)
     sizes = {f"{height}x{width}": count for (height, width), count in counted.most_common()}
     return sizes, survey.depth_in_words(both, scale)
 
 
-def _few(normals: int, asked: Asked) -> list[str]:
-    """A warning where the normals that would be held out cannot support the false-positive rate."""
-    rate = asked.false_positive_rate
-    kept = held_out(normals, asked.held_out)
-    if (kept + 1) * rate >= 1 - 1e-12:
+def _look(item: Item, size: Size) -> tuple[Read, np.ndarray | None]:
+    """An image without its pixels, and its coarse appearance: the mean of each of 8 x 8 cells and
+    each channel, as a share of the largest sample there can be."""
+    image = survey.read(item, size)
+    if image.decoded is None:
+        return image, None
+    pixels = image.decoded.pixels
+    height, width = (side - side % _CELLS for side in pixels.shape[1:])
+    cells = pixels[:, :height, :width].reshape(3, _CELLS, height // _CELLS, _CELLS, width // _CELLS)
+    seen = cells.mean((2, 4)).ravel() / np.iinfo(pixels.dtype).max
+    empty = np.empty((3, 0, 0), pixels.dtype)
+    return replace(image, decoded=replace(image.decoded, pixels=empty)), seen
+
+
+def unlike_warnings(
+    train: Sequence[tuple[Read, np.ndarray | None]], test: Sequence[tuple[Read, np.ndarray | None]]
+) -> list[str]:
+    """What to say of images whose coarse appearance is far from that of the normal ones.
+
+    Far is beyond Tukey's outer fence (the upper quartile and three times the distance between the
+    quartiles) of the distances of the normal images from their median. Names are given of normal
+    images alone.
+    """
+    normals = [seen for _, seen in train if seen is not None]
+    if len(normals) < _FEWEST_ALIKE:
         return []
-    enough = next(
-        count
-        for count in itertools.count(normals)
-        if (held_out(count, asked.held_out) + 1) * rate >= 1 - 1e-12
-    )
-    return [
-        f"{normals} normal images are few: the {kept} of them that are kept from training support "
-        f"a false-positive rate of {1 / (kept + 1):.2g}, not {rate:g}; {enough} normal images would"
-    ]
+    centre = np.median(normals, axis=0)
+
+    def far(seen: np.ndarray | None) -> bool:
+        return seen is not None and float(np.abs(seen - centre).mean()) > limit
+
+    distances = [float(np.abs(seen - centre).mean()) for seen in normals]
+    low, high = np.quantile(distances, (0.25, 0.75))
+    limit = max(high + 3 * (high - low), high + _LEAST_SHIFT)
+    odd = [image.name for image, seen in train if far(seen)]
+    said = []
+    if odd:
+        named = f"{', '.join(odd[:3])}{', ...' if len(odd) > 3 else ''}"
+        said.append(
+            f"{len(odd)} of {len(normals)} normal images look unlike the rest ({named}): look "
+            "whether they are of this part, under this light"
+        )
+    others, there = sum(far(seen) for _, seen in test), sum(seen is not None for _, seen in test)
+    if others:
+        said.append(
+            f"{others} of {there} unlabelled images ({others / there:.0%}) look unlike the normal "
+            "ones as a whole: a large defect, or another part, position or light"
+        )
+    return said
 
 
 def _masks(source: Source, category: str) -> int:

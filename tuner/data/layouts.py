@@ -16,7 +16,7 @@ from pathlib import PurePosixPath
 from typing import Literal
 
 from tuner.data import visa
-from tuner.data.errors import DataError
+from tuner.data.errors import DataError, Wanting
 from tuner.data.tree import ENDINGS, Tree, images_below, is_image, others_below
 
 Layout = Literal["demo", "mvtec", "visa", "plain"]
@@ -290,15 +290,19 @@ def _demand(
     if not train:
         there = _children(tree.folders).get(parent, ())
         meant = _meant(name, there) if name in OTHER_NAMES else None
-        raise DataError(
+        raise Wanting(
             f"category {category} of {tree.location} has no normal images: {normal} holds no "
             f"{kinds} file; put at least 4 images without defects there"
-            + (f" (did you mean {name} by {meant}? Rename it)" if meant else "")
+            + (f" (did you mean {name} by {meant}? Rename it)" if meant else ""),
+            test=len(test),
         )
     if not test:
-        raise DataError(
-            f"category {category} of {tree.location} has an empty test batch: {batch} holds no "
-            f"{kinds} file that counts; put the unlabelled images to tune on there"
+        known = batch in tree.folders
+        state = f"{batch} holds no {kinds} file that counts" if known else f"{batch} is missing"
+        raise Wanting(
+            f"category {category} of {tree.location} has an empty test batch: {state}; put the "
+            "unlabelled images to tune on there, good and bad parts unsorted",
+            train=len(train),
         )
 
 

@@ -18,7 +18,8 @@ import numpy as np
 from tuner.addresses import printable
 from tuner.data import survey
 from tuner.data.layouts import parts
-from tuner.data.source import DEMO, Item, open_source, open_tree
+from tuner.data.opening import open_source
+from tuner.data.source import DEMO, Item, open_tree
 from tuner.limits import processors
 
 

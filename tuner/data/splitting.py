@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import math
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -11,6 +13,7 @@ from tuner.data.preparation import Prepared
 
 FEWEST_NORMALS = 4
 FEWEST_HELD_OUT = 2
+FEW_UNLABELLED = 20
 
 
 @dataclass(frozen=True)
@@ -30,6 +33,41 @@ class Split:
 def held_out(normals: int, share: float) -> int:
     """How many of the normal images are kept from training."""
     return max(FEWEST_HELD_OUT, round(share * normals))
+
+
+def cautions(normals: int, unlabelled: int, share: float, rate: float) -> list[str]:
+    """What to warn of before anything is trained, by numbers of images alone."""
+    said = [few] if (few := too_few(normals, share, rate)) else []
+    if unlabelled < FEW_UNLABELLED:
+        said.append(
+            f"{unlabelled} unlabelled image{'s are' if unlabelled != 1 else ' is'} few to choose "
+            f"a detector by; {FEW_UNLABELLED} or more, good and bad, tell trials apart"
+        )
+    return said
+
+
+def too_few(normals: int, share: float, rate: float) -> str:
+    """What to say where the normals that are kept from training cannot support a false-positive
+    rate, with what would; empty where they can."""
+    kept = held_out(normals, share)
+    if _supports(kept, rate):
+        return ""
+    enough = next(
+        count for count in itertools.count(normals) if _supports(held_out(count, share), rate)
+    )
+    lowest = math.ceil(1e3 / (kept + 1)) / 1e3
+    cures = [f"{enough} normal images would", f"--false-positive-rate {lowest:g} is possible"]
+    wanted = next((n for n in range(kept, normals // 2 + 1) if _supports(n, rate)), None)
+    if wanted is not None:
+        cures.insert(1, f"--held-out {math.ceil(100 * wanted / normals) / 100:g} would, too")
+    return (
+        f"{normals} normal images are few: the {kept} of them that are kept from training support "
+        f"a false-positive rate of {1 / (kept + 1):.2g}, not {rate:g}; {'; '.join(cures)}"
+    )
+
+
+def _supports(kept: int, rate: float) -> bool:
+    return (kept + 1) * rate >= 1 - 1e-12
 
 
 def split(prepared: Prepared, seed: int, held_out_share: float = 0.15) -> Split:

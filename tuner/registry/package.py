@@ -193,11 +193,13 @@ class PackagedDetector:
         found = []
         for start, part in enumerate(batches(entries, self.package.intake, _BATCH)):
             own = (
-                marks if marks is None or len(marks) == 1 else marks[start * _BATCH :][: len(part)]
+                marks
+                if marks is None or len(marks) == 1
+                else marks[start * _BATCH :][: len(part.pixels)]
             )
             mask = None if own is None else torch.from_numpy(own).to(self.device)
             repaired = self.detector.inpaint(
-                self.tensor(part), mask, {**self.package.scoring, **settings}
+                self.tensor(part.pixels), mask, {**self.package.scoring, **settings}
             )
             found.append(repaired.mul(255).round_().to(torch.uint8).permute(0, 2, 3, 1).cpu())
         return torch.cat(found).numpy()

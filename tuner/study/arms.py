@@ -1,7 +1,7 @@
 """The control arms of a study: what a search must beat to have been worth its budget.
 
-They are trials like any other and inside the budget: the paper's defaults (kind `default`, never
-stopped early, and compared under the paper's own scoring), and draws at random (kind `random`,
+They are trials like any other and inside the budget: the defaults (kind `default`, never
+stopped early, and compared under their own scoring), and draws at random (kind `random`,
 judged as every trial is). Without labels the comparison is by criteria, and a winner that was
 chosen by one is the best by that one: what the others say is worth more.
 """
@@ -38,8 +38,9 @@ def compare(
     """What the search gained over its control arms, by each criterion.
 
     `winner` is a trial's number; `defaults` are the criteria of the defaults of its method under
-    the paper's scoring, `control` is a trial that trained nothing. Gains are positive where the
+    the default scoring, `control` is a trial that trained nothing. Gains are positive where the
     winner is better, whichever way the criterion points; None where one side is undefined.
+    `default_rescored` is the same trial under the scoring that was chosen for it.
     `random_beaten` is the share of the random draws that the winner beats, a tie counting half.
     """
     drawn = [place for place in pool.of_kind("random") if pool.numbers[place] != winner]
@@ -52,6 +53,9 @@ def compare(
         "criteria": {
             name: {
                 **_compared(pool, name, pool.place(winner), drawn, defaults.get(name)),
+                "default_rescored": None
+                if default is None
+                else _number(pool.criteria[name][pool.place(default.number)]),
                 **_beside(pool, name, pool.place(winner), control),
             }
             for name in pool.criteria

@@ -122,6 +122,10 @@ class Conductor:
             precision=self._terms.precisions.get(method, blank.precision),
         )
 
+    def folder(self, number: int) -> str:
+        """Where a trial keeps its files."""
+        return self._terms.folder(number)
+
     def observe(self, observer: Observer) -> None:
         """Tell one more observer from now on."""
         self._observers.append(observer)

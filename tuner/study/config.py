@@ -13,6 +13,7 @@ from typing import Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from methods.hyperparameter import Value
+from methods.naming import meant
 from search_spaces.loader import EDITION
 from tuner.addresses import (
     STORAGE_VARIABLE,
@@ -129,9 +130,17 @@ class StudyConfig(BaseModel):
             )
         return size
 
+    @classmethod
+    def asked(cls, **options: Any) -> StudyConfig:
+        """What somebody asks for. Raises ValueError, in the names that are used to ask."""
+        try:
+            return cls.model_validate(options)
+        except ValidationError as error:
+            raise ValueError(in_words(error)) from None
+
     def changed(self, **changes: Any) -> StudyConfig:
         """The same study, asked for otherwise. Raises ValueError."""
-        return StudyConfig.model_validate({**self.model_dump(), **changes})
+        return StudyConfig.asked(**{**self.model_dump(), **changes})
 
     def shared(self) -> dict[str, Any]:
         """What holds on every machine: without the places that may hold passwords."""
@@ -165,6 +174,24 @@ class StudyConfig(BaseModel):
     def known(cls, content: dict[str, Any]) -> StudyConfig:
         """What was written down before, by this version or an earlier one."""
         return cls.model_validate({"recipe": 2, "edition": 1, "ensemble": None, **content})
+
+
+# What is asked for under another name than it is kept by.
+_ASKED = {"methods": "method", "pins": "set"}
+
+
+def in_words(error: ValidationError) -> str:
+    """What is wrong with a request, each value by its name."""
+    said = []
+    for problem in error.errors():
+        name = ".".join(_ASKED.get(str(part), str(part)) for part in problem["loc"])
+        if problem["type"] == "extra_forbidden":
+            known = [_ASKED.get(each, each) for each in StudyConfig.model_fields]
+            said.append(f"there is no option {name}{meant(name, known)}")
+            continue
+        text = problem["msg"].removeprefix("Value error, ").replace("Input should", "it must")
+        said.append(f"{name} is {problem['input']!r}: {text}")
+    return "; ".join(said)
 
 
 def usual_criterion(methods: Sequence[str]) -> str:
@@ -206,9 +233,10 @@ def read_config(name: str, home: Home) -> StudyConfig:
             return StudyConfig.known(Ledger.read(elsewhere, name).notes()["config"])
     if not folder.config.is_file():
         known = ", ".join(home.study_names()) or "none yet"
+        close = meant(name, home.study_names()).rstrip("?")
         raise ValueError(
-            f"no study is named {name!r} under {home.path}; there are: {known}. Name one of them, "
-            "or give the folder that it lies in by TUNER_HOME, or its ledger by "
+            f"no study is named {name!r} under {home.path}; there are: {known}{close}. Name one of "
+            "them, or give the folder that it lies in by TUNER_HOME, or its ledger by "
             f"{STORAGE_VARIABLE}"
         )
     try:

@@ -11,8 +11,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
-from methods.contract import Context, FeatureMethod, Precision, TrialData, TuningMethod
+from methods.contract import (
+    Context,
+    Detector,
+    FeatureMethod,
+    Method,
+    Precision,
+    TrialData,
+    TuningMethod,
+    unit,
+)
+from methods.hyperparameter import Value
 from methods.registry import get_method
 from tuner.limits import memory, processors
 from tuner.study.budget import Budget
@@ -22,8 +33,22 @@ from tuner.study.space import MethodSpace
 from tuner.study.study_level import leading_criterion
 
 PROBE_STEPS = 6
+PROBE_SECONDS = 10.0
+"""What measuring may take, all methods together; a step that was begun is ended."""
+
+# A probe's images: fewer, and on a processor smaller ones. What they take grows with both.
 _PROBE_IMAGES = 24
+_PROBE_SIDE = 128
+_JUDGED_IMAGES = 8
+# Images that are judged beside the batch and the held-out normals: pasted defects, and noise.
+_PASTED_IMAGES = 144
+
 CLEARLY_FASTER = 1.2
+# Seconds of a start without Ray, and with it; of the end of a study (package, pictures, registry,
+# audit, report), beside so many judgements; and how much longer a trial takes than is measured.
+_LOCAL_SECONDS, _RAY_SECONDS = 4.0, 15.0
+_ENDING_SECONDS, _ENDING_JUDGEMENTS = 30.0, 2.0
+_OVERHEAD = 1.15
 # Bytes that the process of a small trial takes, and the driver with Ray beside it.
 TRIAL_MEMORY = 0.75 * 2**30
 REST_MEMORY = 1.25 * 2**30
@@ -127,13 +152,14 @@ def lay_out(config: StudyConfig, machine: Machine) -> Layout:
 
 @dataclass(frozen=True)
 class Speed:
-    """Seconds of one training step by number format, measured; the format to use, and the seconds
-    that a trial takes in it before its first step."""
+    """Seconds of one training step by number format, measured; the format to use, the seconds that
+    a trial takes in it before its first step, and those that a rung takes to be judged."""
 
     seconds: Mapping[str, float]
     precision: Precision
     channels_last: bool
     setup: float = 0.0
+    judging: float = 0.0
 
     @property
     def step(self) -> float:
@@ -150,58 +176,152 @@ def label(precision: str, channels_last: bool) -> str:
     return precision + (", channels last" if channels_last else "")
 
 
-def measure(
-    config: StudyConfig, space: MethodSpace, data: TrialData, layout: Layout, kept: Path
+def measure(  # noqa: PLR0917
+    config: StudyConfig,
+    space: MethodSpace,
+    data: TrialData,
+    layout: Layout,
+    kept: Path,
+    patience: float = PROBE_SECONDS,
 ) -> Speed:
     """Time real training steps of a method's defaults in each number format, and choose.
 
     The memory layout is always channels last. With `--precision auto`, bfloat16 is chosen where it
     is clearly faster, and the choice is written to the file `kept`: a later study of the same kind
     on this machine makes the same one, however busy the machine is then. A self-tuning method is
-    timed in float32 alone, and runs in it.
+    timed in float32 alone, and runs in it. Few images of a part of their size are trained on, and
+    what they take is scaled up; formats for which `patience` seconds leave no time are not tried.
     """
     method = get_method(space.method)
     device = torch.device("cuda" if layout.gpus else "cpu")
-    backed = isinstance(method, FeatureMethod)
-    # A step takes as long with few images; what comes before it grows with their number.
-    probed = (_few(data, _PROBE_IMAGES) if backed else data).to(device)
+    probed = _part(data, device)
+    area = math.prod(data.size) / math.prod(probed.size)
     hyperparameters = space.complete(space.defaults)
-    # A method without steps is all set-up.
-    steps = {"steps": 2 * PROBE_STEPS} if "steps" in hyperparameters else {}
     threads = torch.get_num_threads()
     torch.set_num_threads(max(1, int(layout.cpus)))
     variants: list[tuple[Precision, bool]] = [("float32", True), ("bfloat16", True)]
-    if not backed:
+    if not isinstance(method, FeatureMethod):
         # A frozen network knows one memory layout.
-        variants.insert(0, ("float32", False))
+        variants.append(("float32", False))
     fixed = isinstance(method, TuningMethod)
     if fixed:
-        variants.pop()
-    seconds, setups = {}, {}
+        variants.remove(("bfloat16", True))
+    found: dict[str, _Timed] = {}
+    began = time.perf_counter()
     try:
         for precision, channels_last in variants:
+            left = patience - (time.perf_counter() - began)
+            steps = PROBE_STEPS
+            if found:
+                # As long as the first one, which nothing was known of.
+                last = found[label("float32", True)]
+                steps = min(steps, int((left - last.setup) / (2 * max(last.step, 1e-9))))
+                if steps < 1:
+                    break
             context = Context(
                 rungs=2, device=device, precision=precision, channels_last=channels_last
             )
-            name = label(precision, channels_last)
-            fit = method.fit(probed, {**hyperparameters, **steps}, context)
-            setup, seconds[name] = _step_seconds(fit)
-            setups[name] = setup * len(data.train) / len(probed.train)
+            found[label(precision, channels_last)] = _timed(
+                method, probed, hyperparameters, context, steps, patience / 2
+            )
+        scored = _scoring_seconds(found[label("float32", True)].detector, probed, space)
     finally:
         torch.set_num_threads(threads)
-    found: Precision = "float32"
+    seconds = {name: timed.step * area for name, timed in found.items()}
+    plain, halved = label("float32", True), label("bfloat16", True)
+    chosen: Precision = "float32"
     if not fixed and config.precision != "auto":
-        found = config.precision
-    elif not fixed:
-        gain = seconds[label("float32", True)] / seconds[label("bfloat16", True)]
+        chosen = config.precision
+        seconds.setdefault(label(chosen, True), seconds[plain])
+    elif halved in seconds:
         key = f"{space.method} {data.size[0]}x{data.size[1]} {device.type} {layout.cpus:g}"
-        found = _remembered(kept, key, "bfloat16" if gain >= CLEARLY_FASTER else "float32")
-    return Speed(seconds, found, True, setups[label(found, True)] if backed else 0.0)
+        faster = seconds[plain] / seconds[halved] >= CLEARLY_FASTER
+        chosen = _remembered(kept, key, "bfloat16" if faster else "float32")
+    setup = found.get(label(chosen, True), found[plain]).setup
+    images = len(data.test) + len(data.held_out) + _PASTED_IMAGES
+    return Speed(
+        seconds,
+        chosen,
+        True,
+        setup * area * len(data.train) / len(probed.train),
+        scored * area * images,
+    )
 
 
-def _few(data: TrialData, count: int) -> TrialData:
-    """The same with a few images of each set."""
-    return TrialData(data.train[:count], data.held_out[:count], data.test[:count], data.textures)
+def _part(data: TrialData, device: torch.device) -> TrialData:
+    """A few images of each set, and of large ones, on a processor, a corner."""
+    sides = data.size if device.type == "cuda" else tuple(min(s, _PROBE_SIDE) for s in data.size)
+
+    def some(images: Tensor) -> Tensor:
+        return images[:_PROBE_IMAGES, :, : sides[0], : sides[1]].contiguous()
+
+    textures = None if data.textures is None else some(data.textures)
+    return TrialData(some(data.train), some(data.held_out), some(data.test), textures).to(device)
+
+
+@dataclass(frozen=True)
+class _Timed:
+    """Seconds before the first step, and of a step; the detector at the end."""
+
+    setup: float
+    step: float
+    detector: Detector
+
+
+def _timed(  # noqa: PLR0917
+    method: Method,
+    data: TrialData,
+    hyperparameters: Mapping[str, Value],
+    context: Context,
+    steps: int,
+    patience: float,
+) -> _Timed:
+    """Times `steps` steps after as many that warm up; one after one where a step is so slow that
+    they would take more than `patience` seconds."""
+    if "steps" not in hyperparameters:
+        # A method without steps is all set-up.
+        began = time.perf_counter()
+        *_, last = method.fit(data, hyperparameters, context)
+        return _Timed(time.perf_counter() - began, 0.0, last.detector)
+    setup, step, detector = _two_rungs(method, data, hyperparameters, context, 1)
+    if steps > 1 and setup + 2 * steps * step <= patience:
+        setup, step, detector = _two_rungs(method, data, hyperparameters, context, steps)
+    return _Timed(setup, step, detector)
+
+
+def _two_rungs(
+    method: Method,
+    data: TrialData,
+    hyperparameters: Mapping[str, Value],
+    context: Context,
+    steps: int,
+) -> tuple[float, float, Detector]:
+    """Seconds before the first step, and of a step between the first rung and the second, so that
+    the warm-up does not count; `steps` lead to each."""
+    iterator = iter(method.fit(data, {**hyperparameters, "steps": 2 * steps}, context))
+    began = time.perf_counter()
+    next(iterator)
+    middle = time.perf_counter()
+    last = next(iterator)
+    step = (time.perf_counter() - middle) / steps
+    return max(0.0, middle - began - steps * step), step, last.detector
+
+
+def _scoring_seconds(detector: Detector, data: TrialData, space: MethodSpace) -> float:
+    """Seconds that scoring an image under every setting of the grid takes."""
+    images = unit(data.test[:_JUDGED_IMAGES])
+    began = time.perf_counter()
+    with torch.no_grad():
+        detector.grid_scores(images, space.grid)
+    return (time.perf_counter() - began) / len(images)
+
+
+def duration(seconds: float) -> str:
+    """A time as people say it: `40 s`, `3 min`, `1.5 h`."""
+    if seconds < 90:
+        return f"{max(10, 10 * round(seconds / 10))} s"
+    minutes = seconds / 60
+    return f"{minutes:.0f} min" if minutes < 90 else f"{minutes / 60:.1f} h"
 
 
 def demand_memory(method: str, each: int, at_once: int, there: float) -> None:
@@ -233,18 +353,6 @@ def _remembered(kept: Path, key: str, found: Precision) -> Precision:
     return found
 
 
-def _step_seconds(fit: object) -> tuple[float, float]:
-    """Seconds before the first step, and of a step between the first rung and the second, so that
-    the warm-up does not count."""
-    iterator = iter(fit)  # type: ignore[call-overload]
-    began = time.perf_counter()
-    next(iterator)
-    middle = time.perf_counter()
-    next(iterator)
-    step = (time.perf_counter() - middle) / PROBE_STEPS
-    return max(0.0, middle - began - PROBE_STEPS * step), step
-
-
 def stopping_share(rungs: int, reduction: int, early_stopping: bool) -> float:
     """Expected share of a full trial's steps when successive halving stops the weak."""
     if not early_stopping:
@@ -255,17 +363,6 @@ def stopping_share(rungs: int, reduction: int, early_stopping: bool) -> float:
         share += alive * (station - done)
         alive, done, station = alive / reduction, station, station * reduction
     return (share + alive * (rungs - done)) / rungs
-
-
-def estimate(budget: Budget, layout: Layout, trial_seconds: float) -> tuple[float, float]:
-    """Expected (trials, wall seconds) of a study whose mean trial trains for so long."""
-    trial = trial_seconds * 1.15
-    if budget.kind == "trials":
-        return budget.amount, budget.amount * trial / layout.parallel + 40
-    if budget.kind == "seconds":
-        return max(1.0, budget.amount * layout.parallel / trial), budget.amount + 40
-    trials = max(1.0, budget.amount / (trial * layout.device_rate))
-    return trials, trials * trial / layout.parallel + 40
 
 
 def _steps(space: MethodSpace) -> int:
@@ -318,19 +415,45 @@ class Plan:
         """The number format of each method."""
         return {method: speed.precision for method, speed in self.speeds.items()}
 
-    def expected(self) -> tuple[float, float]:
-        """Expected (trials, wall seconds), as if every method had the same share of the trials."""
+    @property
+    def trial_seconds(self) -> float:
+        """What a trial is expected to take, as if every method had the same share of the trials."""
         share = stopping_share(self.config.rungs, self.config.reduction, self.early_stopping)
-        trials = [
-            self.speeds[space.method].setup + self.speeds[space.method].step * _steps(space) * share
+        found = [
+            speed.setup + share * (speed.step * _steps(space) + speed.judging * self.config.rungs)
             for space in self.sampled
+            for speed in (self.speeds[space.method],)
         ]
-        return estimate(self.budget, self.layout, sum(trials) / len(trials))
+        return _OVERHEAD * sum(found) / len(found)
+
+    @property
+    def starting_seconds(self) -> float:
+        """What passes before the first trial."""
+        return _RAY_SECONDS if self.config.engine == "ray" else _LOCAL_SECONDS
+
+    @property
+    def ending_seconds(self) -> float:
+        """What packaging, registering, the audit and the report take when all trials have ended."""
+        scoring = max(self.speeds[space.method].judging for space in self.sampled)
+        return _ENDING_SECONDS + _ENDING_JUDGEMENTS * scoring
+
+    def expected(self) -> tuple[float, float]:
+        """Expected (trials, wall seconds), the start and the end of the study among them."""
+        budget, layout, trial = self.budget, self.layout, self.trial_seconds
+        around = self.starting_seconds + self.ending_seconds
+        if budget.kind == "trials":
+            # The last ones run beside empty places.
+            rounds = max(math.ceil(budget.amount / layout.parallel), 1)
+            return budget.amount, rounds * trial + around
+        if budget.kind == "seconds":
+            trials = max(1.0, budget.amount * layout.parallel / trial)
+            return trials, budget.amount + trial / 2 + around
+        trials = max(1.0, budget.amount / (trial * layout.device_rate))
+        return trials, trials * trial / layout.parallel + around
 
     def lines(self) -> list[tuple[str, str]]:
         """The plan in words: pairs of a subject and what is planned."""
         config, layout = self.config, self.layout
-        trials, seconds = self.expected()
         place = "in the trial's own process"
         if layout.in_workers:
             place = f"by Ray Train in {layout.workers} worker{'s' * (layout.workers > 1)}"
@@ -349,7 +472,7 @@ class Plan:
             ("method", ", ".join(space.method for space in self.sampled)),
             *self._features(),
             ("criterion", self._criterion() + second),
-            ("budget", f"{self.budget}: about {trials:.0f} trials, {seconds / 60:.0f} min"),
+            ("budget", self._spending()),
             ("trials", f"{layout.parallel} at once, {each} each, trained {place}"),
             ("training", f"{self._each(_trained)}, {config.rungs} rungs, {stopping}"),
             ("precision", self._each(lambda space: _precise(self.speeds[space.method]))),
@@ -369,6 +492,11 @@ class Plan:
         compared = sorted({space.each for space in self.spaces if space.starts})
         text = f"the best trial at each {' and '.join(compared)}, as one model"
         return [("winner", text)] if compared else []
+
+    def _spending(self) -> str:
+        trials, seconds = self.expected()
+        some = "" if self.budget.kind == "trials" else f"about {trials:.0f} trials, "
+        return f"{self.budget}: {some}about {duration(seconds)} in all"
 
     def _each(self, say: Callable[[MethodSpace], str]) -> str:
         """What is to be said of every method, with its name where there are several."""

@@ -9,6 +9,7 @@ from functools import partial
 
 from methods.contract import GridMethod, Method, Scoring, TuningMethod
 from methods.hyperparameter import Condition, Hyperparameter, Value, by_name, complete, holds
+from methods.naming import meant
 from methods.scoring import tier
 from search_spaces.loader import Choice, Distribution, SearchSpace
 
@@ -244,7 +245,9 @@ def _inside(distribution: Distribution, value: Value, default: Value) -> Value:
 
 def _known(declared: Mapping[str, Hyperparameter], name: str) -> Hyperparameter:
     if name not in declared:
-        raise ValueError(f"unknown hyperparameter {name}; known are: {', '.join(sorted(declared))}")
+        close = meant(name, declared)
+        known = close or f"; known are: {', '.join(sorted(declared))}"
+        raise ValueError(f"unknown hyperparameter {name}{known}")
     return declared[name]
 
 

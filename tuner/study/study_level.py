@@ -20,6 +20,7 @@ from methods.criteria.aggregation import agreement_weights, borda, rank_shares, 
 from methods.criteria.consensus import CONSENSUS
 from methods.criteria.contract import Criterion
 from methods.criteria.registry import criterion_names, get_criterion
+from methods.naming import meant
 from tuner.study.config import StudyConfig
 from tuner.study.groups import passed_over
 from tuner.study.ledger import Entry
@@ -112,6 +113,7 @@ def leading_criterion(config: StudyConfig) -> Criterion:
         known = f"must be one of: {', '.join(criterion_names())}"
         if which == "criterion":
             known += f"; or, of a whole study: {', '.join(STUDY_LEVEL)}"
+        known += meant(name, [*criterion_names(), *STUDY_LEVEL])
         raise ValueError(f"{which} is {name!r}, but {known}")
     return get_criterion(name)
 

@@ -30,12 +30,22 @@ from methods.registry import get_method
 from methods.scoring.normalisation import left_out
 from search_spaces.loader import Choice, load_search_space
 from tuner.data import Prepared, Split, load_textures, prepare, split
+from tuner.data.splitting import cautions
 from tuner.study.arrays import StudyArrays, pack_synthetic
 from tuner.study.config import CONTROL, SPLIT_STREAM, SYNTHETIC_STREAM, StudyConfig
 from tuner.study.files import TrialFiles
 from tuner.study.home import Home, StudyFolder
 from tuner.study.ledger import Entry, WarmPoint
-from tuner.study.plan import Layout, Machine, Plan, Speed, demand_memory, lay_out, measure
+from tuner.study.plan import (
+    PROBE_SECONDS,
+    Layout,
+    Machine,
+    Plan,
+    Speed,
+    demand_memory,
+    lay_out,
+    measure,
+)
 from tuner.study.pool import Pool, gather
 from tuner.study.space import MethodSpace, build_space, combinations, families_of
 from tuner.study.study_level import STUDY_LEVEL, leading_criterion
@@ -142,6 +152,14 @@ class Workbench:
                     found[network.name] = network
         return found
 
+    @property
+    def cautions(self) -> list[str]:
+        """What to warn of before anything is trained, beside what the data say themselves."""
+        config, images = self.config, (len(self.prepared.train), len(self.prepared.test))
+        # An extrapolated threshold supports any rate.
+        rate = config.false_positive_rate if config.threshold == "quantile" else 1.0
+        return cautions(*images, config.held_out, rate)
+
     def space(self, method: str) -> MethodSpace:
         return next(space for space in self.spaces if space.method == method)
 
@@ -190,7 +208,8 @@ class Workbench:
 
     def _measure(self, space: MethodSpace, home: Home) -> Speed:
         """On this machine, or on a node of the cluster where only those have GPUs."""
-        asked = (self.config, space, self.data, self.layout, home.precision)
+        patience = PROBE_SECONDS / len(self.config.methods)
+        asked = (self.config, space, self.data, self.layout, home.precision, patience)
         if not self.layout.gpus or torch.cuda.is_available():
             return measure(*asked)
         from tuner.study.engine_ray import elsewhere, resources_of

@@ -9,13 +9,13 @@ from rich.console import Group, RenderableType
 from rich.padding import Padding
 from rich.text import Text
 
-from tuner.cli.tables import shown, table_of
+from tuner.screen.tables import shown, table_of
 
 DEMO = "demo data: surfaces and defects made by a program, not MVTec AD"
 CONTENDERS = {
     "winner": "winner, chosen without labels",
     "single": "the trial that leads it, alone",
-    "default": "the paper's defaults",
+    "default": "the defaults",
     "control": "memory of normal features, nothing trained",
     "best": "best trial there was",
 }
@@ -37,6 +37,8 @@ def arms_block(arms: Mapping[str, Any]) -> RenderableType:
         {
             "criterion": name,
             "winner": found["winner"],
+            "the defaults": found["default"],
+            "the defaults with chosen scoring": found.get("default_rescored"),
             "over the defaults": _signed(found["over_default"]),
             **({f"over {still['method']}": _signed(found["over_control"])} if still else {}),
             **({drawn: _signed(found["over_random"])} if draws else {}),
@@ -121,7 +123,7 @@ def criteria_block(audit: Mapping[str, Any]) -> RenderableType:
     for name, title in (
         ("random_pick", "a random pick"),
         ("random_draws", "random draws, mean"),
-        ("defaults", "the paper's defaults"),
+        ("defaults", "the defaults"),
     ):
         rows.append(
             {"picked by": title, "Spearman": None, "trial": None, **_standing(controls[name])}
@@ -135,7 +137,7 @@ def criteria_block(audit: Mapping[str, Any]) -> RenderableType:
     absent = [name for name, found in audit["criteria"].items() if not found["applicable"]]
     if absent:
         parts.append(Text(f"not applicable here: {', '.join(absent)}", style="dim"))
-    head = Text("criteria against labels, over the same trials", style="magenta")
+    head = Text("criteria against labels, every trial with the scoring chosen for it", "magenta")
     return _block(head, *parts)
 
 
@@ -157,13 +159,14 @@ def defects_block(audit: Mapping[str, Any]) -> RenderableType | None:
 
 
 def threshold_line(audit: Mapping[str, Any]) -> Text:
-    """How often the winner's thresholds flag normal images, beside what was wanted."""
+    """What the winner's thresholds flag of good and of defective test images."""
     found = audit["threshold"]
-    rules = ", ".join(
-        f"{rule} {_percent(found[rule]['normal_flagged']) or 'undefined'}"
+    rules = "; ".join(
+        f"{rule} {_percent(found[rule]['anomalous_flagged']) or 'none'} of the defective, "
+        f"{_percent(found[rule]['normal_flagged']) or 'none'} of the good"
         for rule in ("quantile", "extreme-value")
     )
-    return Text(f"normal test images flagged, {found['wanted']:.3g} wanted: {rules}", style="dim")
+    return Text(f"flagged, for {found['wanted']:.3g} of the good wanted: {rules}", style="dim")
 
 
 def _trial(trials: Mapping[str, Any], name: str) -> Any:

@@ -11,9 +11,9 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from methods.registry import get_method
-from tuner.cli.tables import make_console, shown, table_of
-from tuner.cli.verdicts import (
+from tuner.screen.ending import ending, settings_table
+from tuner.screen.tables import make_console, shown, table_of
+from tuner.screen.verdicts import (
     DEMO,
     arms_block,
     audit_block,
@@ -22,7 +22,7 @@ from tuner.cli.verdicts import (
     reliability_block,
     threshold_line,
 )
-from tuner.cli.view import LineView, LiveView, warning
+from tuner.screen.view import LineView, LiveView, warning
 from tuner.study.conductor import Conductor, Observer
 from tuner.study.ledger import Ledger
 from tuner.study.plan import Plan
@@ -81,38 +81,39 @@ class ConsoleVoice:
             self._view.close()
             self._view = None
 
-    def summary(self, summary: Mapping[str, Any]) -> None:
-        """The winner in words, where everything lies, and what to type next."""
-        winner, trials, model = summary["winner"], summary["trials"], summary["model"]
-        ended = (
-            f"{trials['finished']} finished, {trials['stopped_early']} stopped early, "
-            f"{trials['failed']} failed, in {summary['seconds'] / 60:.1f} min"
-        )
+    def summary(self, summary: Mapping[str, Any], *, verbose: bool = False) -> None:
+        """What a study found, in a dozen lines; with `verbose` all else before that."""
+        self.console.print()
+        if verbose:
+            self._in_full(summary)
+        self.console.print(ending(summary, self.console.width))
+        if summary["tracking_pending"]:
+            self.warn(
+                f"{summary['tracking_pending']} values wait for the tracking store; "
+                f"they are written at the next: tuner resume {summary['study']}"
+            )
+
+    def _in_full(self, summary: Mapping[str, Any]) -> None:
+        """Everything that the summary holds of the winner, its rivals and its warnings."""
+        winner, trials = summary["winner"], summary["trials"]
         criteria = ", ".join(
             f"{name} {shown(value) if value is not None else 'not applicable'}"
             for name, value in winner["criteria"].items()
         )
-        self.console.print()
-        if winner["members"]:
-            numbers = ", ".join(str(member["trial"]) for member in winner["members"])
-            self.console.print(
-                Text.assemble(
-                    ("winner ", "bold"),
-                    (f"an ensemble of trials {numbers}", "bold green"),
-                    "; the first one leads it, and what follows is its own",
-                )
-            )
+        lead = "lead of the ensemble" if winner["members"] else "winner"
         self.console.print(
             Text.assemble(
-                ("lead " if winner["members"] else "winner ", "bold"),
-                (f"trial {winner['trial']}", "bold green"),
-                f" ({winner['method']}), chosen without labels: {criteria}",
+                (f"{lead} ", "bold"), (f"trial {winner['trial']}", "bold green"), f": {criteria}"
             )
         )
         if winner["learned"]:
             self.console.print(Text.assemble(("learned ", "dim"), _named(winner["learned"])))
+        ended = (
+            f"{trials['finished']} finished, {trials['stopped_early']} stopped early, "
+            f"{trials['failed']} failed"
+        )
         self.console.print(Text.assemble(("trials ", "dim"), ended))
-        self.console.print(Padding(_hyperparameters(winner), (1, 0, 1, 2)))
+        self.console.print(Padding(settings_table(winner), (1, 0, 1, 2)))
         self.console.print(Padding(arms_block(summary["arms"]), (0, 0, 1, 0)))
         self.console.print(Padding(reliability_block(summary["reliability"]), (0, 0, 1, 0)))
         if summary["audit"] is not None:
@@ -121,21 +122,11 @@ class ConsoleVoice:
             self.say("no labels in the data, so nothing to audit")
         self._groups(summary["groups"])
         self._warnings(summary["warnings"], winner["trial"])
-        rows = Table(box=None, show_header=False, pad_edge=False)
-        rows.add_column(style="dim")
-        rows.add_column(overflow="fold")
-        rows.add_row("model", f"{model['name']} version {model['version']} ({model['alias']})")
-        rows.add_row("study folder", summary["folder"])
-        rows.add_row("report", summary["report"])
-        rows.add_row("tracking", summary["tracking"])
-        rows.add_row("next", f"tuner status {summary['study']}")
-        rows.add_row("", f"tuner ui --study {summary['study']}")
-        self.console.print(Padding(rows, (1, 0, 0, 0)))
-        if summary["tracking_pending"]:
-            self.warn(
-                f"{summary['tracking_pending']} values wait for the tracking store; "
-                f"they are written at the next: tuner resume {summary['study']}"
-            )
+        if caution := summary.get("threshold", {}).get("caution"):
+            self.warn(caution)
+        self.console.print(Text.assemble(("study folder ", "dim"), str(summary["folder"])))
+        self.console.print(Text.assemble(("tracking ", "dim"), str(summary["tracking"])))
+        self.console.print()
 
     def audit(self, audit: Mapping[str, Any], *, demo: bool = False) -> None:
         """The figures that labels give, apart from the search."""
@@ -199,7 +190,7 @@ class ConsoleVoice:
         self.console.print(
             Text.assemble(
                 (status["study"], "bold"),
-                f"  {status['state']}, {status['spent']:.0%} of {status['budget']} spent, "
+                f"  {status['state']}: {_progress(status)}, "
                 f"{status['seconds'] / 60:.1f} min at work",
             )
         )
@@ -216,6 +207,14 @@ class ConsoleVoice:
             elif status["spent"] >= 1 and status["registered"] is None:
                 self.console.print("all trials have ended, but no winner is registered yet")
             self.console.print(f"go on with: {status['next']}")
+
+
+def _progress(status: Mapping[str, Any]) -> str:
+    """What has ended of a study's budget."""
+    running = f", {status['running']} running" if status["running"] else ""
+    if status["budget"].endswith("trials"):
+        return f"{status['ended']} of {status['budget']} ended{running}"
+    return f"{status['spent']:.0%} of {status['budget']} spent, {status['ended']} ended{running}"
 
 
 def _status_row(trial: Mapping[str, Any]) -> dict[str, Any]:
@@ -247,23 +246,3 @@ def _why_not(member: Mapping[str, Any]) -> str:
     if member["state"] not in ("finished", "stopped_early"):
         return str(member["state"])
     return "" if member["comparable"] else "not comparable: see its warnings"
-
-
-def _hyperparameters(winner: Mapping[str, Any]) -> Table:
-    """What was searched, scoring, and what differs from its default."""
-    declared = {p.name: p for p in get_method(winner["method"]).hyperparameters}
-    rows = []
-    for name, value in winner["hyperparameters"].items():
-        parameter = declared[name]
-        searched = name in winner["drawn"] or parameter.tier == "scoring"
-        if not searched and value == parameter.default:
-            continue
-        rows.append(
-            {
-                "hyperparameter": name + (f" ({parameter.symbol})" if parameter.symbol else ""),
-                "winner": shown(value),
-                "default": shown(parameter.default),
-                "meaning": parameter.help,
-            }
-        )
-    return table_of(rows)
