@@ -36,7 +36,7 @@ POOL = Path(tempfile.gettempdir()) / "tuner-benchmarks" / "choice"
 BLOCKS = ((0, 6), (1, 6), (0, 10), (1, 10), (2, 10), (0, 20), (1, 20), (2, 20))
 SETTINGS = {"size": SIZE}
 OF_RANDOM = "regret of random's"
-CHOSEN = "best of each scale by referenced_synthetic_validation"
+CHOSEN = "best of each scale by agreed_score_variance"
 
 QUOTED = (
     CHOSEN,

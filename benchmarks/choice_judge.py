@@ -31,6 +31,7 @@ from tuner.registry.threshold import quantile_threshold
 
 RATE = 0.05
 CRITERIA = (
+    "agreed_score_variance",
     "referenced_synthetic_validation",
     "reference_agreement",
     "synthetic_validation",

@@ -1,4 +1,4 @@
-"""A criterion that asks whether a detector ranks the batch as a reference does that is not trained.
+"""Criteria that ask whether a detector ranks the batch as a reference does that is not trained.
 
 The reference is a memory of pretrained features of normal images where a study has one, else the
 distance from normal images in the embedding of `methods.criteria.appearance`. It knows nothing of
@@ -14,6 +14,7 @@ from torch import Tensor
 from methods.criteria.aligned import standardised
 from methods.criteria.consensus import agreement_with, descending_ranks
 from methods.criteria.contract import Criterion, Evidence
+from methods.criteria.dispersion import score_variance_standardised
 from methods.criteria.registry import register_criterion
 
 
@@ -49,6 +50,26 @@ def reference_scores(evidence: Evidence) -> tuple[Tensor, Tensor | None] | None:
     return scores[: len(test)], scores[len(test) :]
 
 
+def agreed_score_variance(scores: Tensor, held_out: Tensor, reference: Tensor) -> Tensor:
+    """Standardised variance of scores `[S, M]` times their agreement with a reference `[M]`.
+
+    Variance alone (ST-SSAD, Eq. 6) does not ask which images stand out, agreement alone not how
+    far: a detector that is better than the reference cannot gain by it. Of the variance over that
+    of held-out normals `[S, V]`, this is the part that the reference is of one mind with, by
+    Spearman's correlation; none where that is not positive. float64 `[S]`, at least 0; NaN where
+    either factor is.
+    """
+    agreement = reference_agreement(scores, reference).clamp(min=0)
+    return score_variance_standardised(scores, held_out) * agreement
+
+
+def _agreed(evidence: Evidence) -> Tensor:
+    reference = reference_scores(evidence)
+    if reference is None:
+        return evidence.nowhere()
+    return agreed_score_variance(evidence.test_scores, evidence.held_out_scores, reference[0])
+
+
 def _evaluate(evidence: Evidence) -> Tensor:
     reference = reference_scores(evidence)
     if reference is None:
@@ -66,5 +87,21 @@ register_criterion(
         evaluate=_evaluate,
         needs=frozenset({"test_scores", "normal_appearance", "test_appearance"}),
         invariances=frozenset({"shift", "scale", "monotone"}),
+    )
+)
+
+register_criterion(
+    Criterion(
+        name="agreed_score_variance",
+        title="variance of the batch's scores in units of held-out normals, times their agreement"
+        " with a fixed detector",
+        direction="maximize",
+        source="ours; after ST-SSAD, Eq. 6",
+        sees_scoring=True,
+        evaluate=_agreed,
+        needs=frozenset(
+            {"test_scores", "held_out_scores", "normal_appearance", "test_appearance"}
+        ),
+        invariances=frozenset({"shift", "scale"}),
     )
 )

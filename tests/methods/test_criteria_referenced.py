@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from methods.criteria.contract import Evidence
-from methods.criteria.reference import unusualness
+from methods.criteria.reference import agreed_score_variance, unusualness
 from methods.criteria.referenced import reference_validation, referenced
 from methods.criteria.registry import get_criterion
 from methods.criteria.synthetic import family_aurocs
@@ -75,3 +75,15 @@ def test_a_reference_detector_takes_the_place_of_the_fixed_embedding() -> None:
     blind = changed(known, synthetic_reference=None)
     joint = get_criterion("referenced_synthetic_validation").evaluate(blind)
     assert bool(joint.isnan().all())
+
+
+def test_variance_counts_as_far_as_the_reference_agrees_with_it() -> None:
+    reference = torch.tensor([1.0, 2.0, 3.0, 4.0, 5.0])
+    same, half = torch.tensor([0.0, 1, 2, 3, 4]), torch.tensor([0.0, 1, 4, 2, 3])
+    held_out = torch.tensor([[0.0, 2.0]]).expand(4, -1)  # variance 2
+    scores = torch.stack((same, half, same.flip(0), 3 * same + 7))
+    # Variance 2.5 each, 22.5 of the last; Spearman 1, 1 - 6 * 6 / (5 * 24), -1 and 1.
+    found = agreed_score_variance(scores, held_out, reference)
+    assert found.tolist() == pytest.approx([1.25, 1.25 * 0.7, 0.0, 11.25])
+    unknown = agreed_score_variance(torch.ones(1, 5), held_out[:1], reference)
+    assert bool(unknown.isnan().all())

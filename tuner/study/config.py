@@ -195,10 +195,10 @@ def in_words(error: ValidationError) -> str:
 
 
 def usual_criterion(methods: Sequence[str]) -> str:
-    """The default criterion of methods (`benchmarks/feature_space.py`, `benchmarks/selection.py`).
+    """The default criterion of methods (`benchmarks/choice.py`, `benchmarks/selection.py`).
 
-    Where a memory of pretrained features stands beside the trials, agreement with it; a memory that
-    competes itself would agree with nobody as much as with itself.
+    Where a memory of pretrained features stands beside the trials, it has a say; one that competes
+    itself would agree with nobody as much as with itself.
     """
     # Torch comes with them, and most commands that read a configuration need none.
     from methods.contract import FeatureMethod
@@ -207,7 +207,7 @@ def usual_criterion(methods: Sequence[str]) -> str:
     known = [get_method(name) for name in methods if name in method_names()]
     on_features = any(isinstance(method, FeatureMethod) for method in known)
     if on_features and CONTROL not in methods:
-        return "reference_agreement"
+        return "agreed_score_variance"
     return "referenced_synthetic_validation"
 
 
