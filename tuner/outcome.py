@@ -9,12 +9,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 
 from methods.criteria.alignment import collapse_threshold
 from methods.self_tuning.guards import anomaly_share
 from tuner.gallery import pictures, strip
-from tuner.packaging import caught, package, package_winner, sight_of
+from tuner.packaging import caught, joint_scores, package, package_winner, sight_of
 from tuner.reporting import write_report
 from tuner.study.arms import compare, control_of, default_of
 from tuner.study.consensus import Consensus
@@ -76,7 +77,7 @@ def conclude(job: Job, ledger: Ledger, chosen: Winner, recorder: Recorder) -> di
     pool = bench.pool(ledger.entries(), folder)
     gained = arms(bench, pool, winner, folder, ledger.entries())
     card = assess(
-        evidence_of(bench, pool, winner, ledger, gained=gained, warnings=warnings)
+        evidence_of(bench, pool, chosen, ledger, folder, gained=gained, warnings=warnings)
     ).as_dict()
     ledger.note(reliability=card)
     trusted = {
@@ -270,16 +271,22 @@ def arms(
 def evidence_of(
     bench: Workbench,
     pool: Pool,
-    winner: Entry,
+    chosen: Winner,
     ledger: Ledger,
+    folder: StudyFolder,
     *,
     gained: Mapping[str, Any],
     warnings: Sequence[Mapping[str, Any]],
 ) -> Study:
     """What the reliability card is made from."""
+    from tuner.registry import read_package
+
+    winner, members = chosen.lead, chosen.members or (chosen.lead,)
     agreements = ledger.notes().get("consensus", {})
     embedded = min(EMBEDDED_IMAGES, len(bench.parts.train))
     own = torch.from_numpy(pool.scores[pool.place(winner.number)])
+    agreed = [member.last["criteria"].get("reference_agreement") for member in members]
+    known = [value for value in agreed if value is not None]
     return Study(
         pool=pool,
         winner=winner.number,
@@ -290,6 +297,10 @@ def evidence_of(
         warnings=[w["text"] for w in warnings if w["trial"] == winner.number],
         share=anomaly_share(own) if bool((own > 0).all()) else None,
         collapse=collapse_threshold(embedded, embedded, len(bench.parts.test)),
+        reference=next((space.method for space in bench.spaces if space.control), ""),
+        agreed=sum(known) / len(known) if known else None,
+        batch=joint_scores(folder) if chosen.members else own.numpy(),
+        held_out=np.array(read_package(folder.package).held_out_scores),
     )
 
 

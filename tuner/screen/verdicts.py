@@ -64,6 +64,8 @@ def reliability_block(card: Mapping[str, Any]) -> RenderableType:
     )
     figures = card["figures"]
     said = [
+        (figures.get("reference_agreement"), "agreement with the memory {:+.2f}"),
+        (figures.get("moved"), "lower quartile of the batch {:+.1f} spreads from held-out normals"),
         (figures["signal"], "trials differ by {:.1f} times the luck of the images"),
         (figures["stays_best"], "the winner stays the best on {:.0%} of resampled images"),
         (

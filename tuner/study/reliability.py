@@ -1,10 +1,12 @@
-"""How far the verdict of a study can be trusted, said without labels.
+"""How far the choice of a study can be trusted, said without labels.
 
-Nothing here knows whether the winner is good. It asks what would have to hold if the criterion were
-to be trusted: that trials differ by more than the luck of which images were there, that other
-criteria say alike, that the winner beats what nobody searched for, that other trials suspect the
-same images, that the unlabelled batch looks like the training images but for its defects, and that
-the winner warns of nothing. Each finding weighs on the verdict; the worst of them is the verdict.
+Nothing here knows whether the winner is good. What is asked are the few things that told good picks
+from bad ones where labels are known (`benchmarks/choice.py`): whether something that no trial
+trains, a memory of pretrained features, suspects the images that the winner suspects; whether the
+bulk of the unlabelled batch, which should be good parts, looks to the winner as held-out normals
+do; whether the batch spreads farther than these do; and whether the winner warns of anything. Each
+finding says what to do. The worst of them is the verdict; without that memory it is a doubt.
+Other figures are told, and not judged by.
 """
 
 from __future__ import annotations
@@ -34,27 +36,19 @@ _ORDER: tuple[Verdict, ...] = (TRUST, DOUBTFUL, RANDOM)
 
 @dataclass(frozen=True)
 class Limits:
-    """Every threshold of the card, in one place. Chosen by judgement until a benchmark sets them.
+    """Every threshold of the card. Set on the design tasks of `benchmarks/choice.py`.
 
-    `noise` and `clear` bound the spread of the leading criterion over trials, in units of what the
-    luck of the images alone gives: at 1 there is nothing but luck. `against` and `alike` bound its
-    mean rank correlation with the other criteria, `lonely` the winner's with the other trials,
-    `beaten` the share of random draws that the winner beats by the other criteria, on average,
-    `shift` the distance of the batch from the training images in their standard deviations, `seeds`
-    the winner's gain over the defaults in units of what another seed changes, `stable` the mean
-    Kendall's tau between trainings that differ in their seed alone.
+    `fewest_trials` are judged; `agreed` is the least rank correlation of the winner with the
+    memory, `unrelated` that at which nothing speaks for the winner; `moved` how far the lower
+    quartile of the batch's scores may lie above that of held-out normals, in standard deviations of
+    these; `spread` the least variance of the batch's scores in units of theirs.
     """
 
-    fewest_trials: int = 8
-    noise: float = 1.25
-    clear: float = 2.0
-    against: float = -0.3
-    alike: float = 0.2
-    lonely: float = 0.2
-    beaten: float = 0.5
-    shift: float = 3.0
-    seeds: float = 1.0
-    stable: float = 0.2
+    fewest_trials: int = 4
+    agreed: float = 0.6
+    unrelated: float = 0.2
+    moved: float = 2.5
+    spread: float = 2.0
 
 
 LIMITS = Limits()
@@ -80,6 +74,9 @@ class Study:
     rank correlation with the others (see `Consensus`), `arms` what `arms.compare` found, `shifts`
     what `shift.shifts` did, `warnings` the winner's own, `share` an estimate of the anomalies in
     the batch and `collapse` the share below which the validation loss prefers no augmentation.
+    `reference` names the method whose memory the winner is compared with, empty for none, `agreed`
+    its rank correlation with that memory. `batch` and `held_out` are the winner's scores of the
+    unlabelled images and of held-out normals.
     """
 
     pool: Pool
@@ -91,6 +88,10 @@ class Study:
     warnings: Sequence[str] = ()
     share: float | None = None
     collapse: float | None = None
+    reference: str = ""
+    agreed: float | None = None
+    batch: Array | None = None
+    held_out: Array | None = None
 
 
 Finding = tuple[Verdict, str]
@@ -104,8 +105,8 @@ def assess(study: Study, limits: Limits = LIMITS) -> Card:
     reasons = [text for level, text in sorted(found, key=lambda f: -_ORDER.index(f[0]))]
     if not reasons:
         reasons = [
-            "trials differ by more than luck, criteria and trials agree with the choice, and "
-            "nothing warns"
+            f"{study.reference}, which trains nothing, suspects the same images, and most of the "
+            "batch looks as held-out normals do"
         ]
     return Card(verdict, tuple(reasons), figures)
 
@@ -141,7 +142,27 @@ def measure(study: Study) -> dict[str, Any]:
         "warnings": len(study.warnings),
         "anomaly_share": study.share,
         "collapse_below": study.collapse,
+        "reference": study.reference or None,
+        "reference_agreement": study.agreed,
+        **_bulk(study),
     }
+
+
+def _bulk(study: Study) -> dict[str, float | None]:
+    """How far the bulk of the batch lies above held-out normals, and how far the batch spreads."""
+    nothing: dict[str, float | None] = {"moved": None, "score_spread": None}
+    if (
+        study.batch is None
+        or study.held_out is None
+        or min(len(study.batch), len(study.held_out)) < 2
+    ):
+        return nothing
+    spread = float(np.std(study.held_out))
+    if not spread > 0:
+        return nothing
+    low = float(np.quantile(study.batch, 0.25) - np.quantile(study.held_out, 0.25))
+    ratio = float(np.var(study.batch) / spread**2)
+    return {"moved": finite(low / spread), "score_spread": finite(ratio)}
 
 
 def _between_seeds(
@@ -230,87 +251,50 @@ def _enough(study: Study, figures: Mapping[str, Any], limits: Limits) -> list[Fi
     return [(DOUBTFUL, text)]
 
 
-def _signal(study: Study, figures: Mapping[str, Any], limits: Limits) -> list[Finding]:
-    signal, name = figures["signal"], figures["criterion"]
-    if signal is None or signal >= limits.clear:
-        return []
-    text = (
-        f"finished trials differ in {name} by {signal:.1f} times what the luck of the images gives"
-    )
-    if signal >= limits.noise:
-        return [(DOUBTFUL, text)]
-    # Which of the finished trials wins is luck then; that one of them does need not be.
-    if _ahead(figures, limits):
-        beaten = figures["random_beaten_by_others"]
-        kept = f"which of them wins is luck, but by other criteria it beats {beaten:.0%} of the"
-        return [(DOUBTFUL, f"{text}: {kept} random draws")]
-    return [(RANDOM, text)]
-
-
-def _ahead(figures: Mapping[str, Any], limits: Limits) -> bool:
-    """Whether the winner is ahead of both control arms."""
-    gained, beaten = figures["over_default"], figures["random_beaten_by_others"]
-    return gained is not None and gained > 0 and beaten is not None and beaten >= limits.beaten
-
-
-def _agreement(study: Study, figures: Mapping[str, Any], limits: Limits) -> list[Finding]:
-    value = figures["agreement"]
-    if value is None or value >= limits.alike:
-        return []
-    level = RANDOM if value < limits.against else DOUBTFUL
-    said = "contradict" if level == RANDOM else "hardly agree with"
-    others = sum(v is not None for v in figures["agreements"].values())
-    text = (
-        f"{others} other criteria {said} {figures['criterion']} (mean rank correlation {value:.2f})"
-    )
-    return [(level, text)]
-
-
-def _arms(study: Study, figures: Mapping[str, Any], limits: Limits) -> list[Finding]:
-    found = []
-    gained, beaten = figures["over_default"], figures["random_beaten_by_others"]
-    if gained is not None and gained <= 0:
-        name = figures["criterion"]
-        found.append((DOUBTFUL, f"by {name} the winner is no better than the paper's defaults"))
-    if beaten is not None and beaten < limits.beaten:
-        text = f"by the other criteria the winner beats {beaten:.0%} of the random draws"
-        found.append((DOUBTFUL, text))
-    return found
-
-
-def _seeds(study: Study, figures: Mapping[str, Any], limits: Limits) -> list[Finding]:
-    found, name = [], figures["criterion"]
-    ahead, stable = figures["over_default_in_seeds"], figures["seed_stability"]
-    if ahead is not None and 0 < ahead < limits.seeds:
+def _reference(study: Study, figures: Mapping[str, Any], limits: Limits) -> list[Finding]:
+    value = figures["reference_agreement"]
+    if not study.reference or value is None:
         text = (
-            f"another seed alone changes {name} by {figures['seed_spread'][name]:.2g}, and the "
-            f"winner is ahead of the paper's defaults by {ahead:.1f} times that"
+            "no memory of pretrained features stands beside these trials, so nothing independent "
+            "speaks for the choice; try --method feature-fae, or compare with --method patch-memory"
         )
-        found.append((DOUBTFUL, text))
-    if stable is not None and stable < limits.stable:
-        text = "trained with another seed, the best trials rank the images otherwise"
-        found.append((DOUBTFUL, f"{text} (Kendall's tau {stable:.2f})"))
-    return found
-
-
-def _consensus(study: Study, figures: Mapping[str, Any], limits: Limits) -> list[Finding]:
-    value = figures["consensus"]
-    if value is None or value >= limits.lonely:
+        return [(DOUBTFUL, text)]
+    if value >= limits.agreed:
         return []
-    said = "ranks the images against" if value < -limits.lonely else "has little in common with"
-    return [(DOUBTFUL, f"the winner {said} the other trials (rank correlation {value:.2f})")]
+    unrelated = value < limits.unrelated
+    said = "suspects other images" if unrelated else "agrees with the winner in part"
+    text = (
+        f"{study.reference}, which trains nothing, {said} (rank correlation {value:.2f}); look at "
+        "the images that both rank highest, or try a larger --size"
+    )
+    return [(RANDOM if unrelated else DOUBTFUL, text)]
 
 
-def _shift(study: Study, figures: Mapping[str, Any], limits: Limits) -> list[Finding]:
-    return [
-        (
-            DOUBTFUL,
-            f"the unlabelled batch as a whole differs from the training images in {name}, by "
-            f"{abs(value):.1f} of their standard deviations",
-        )
-        for name, value in figures["shift"].items()
-        if abs(value) > limits.shift
-    ]
+def _moved(study: Study, figures: Mapping[str, Any], limits: Limits) -> list[Finding]:
+    value = figures["moved"]
+    if value is None or value <= limits.moved:
+        return []
+    parts = {name: abs(far) for name, far in figures["shift"].items()}
+    most = max(parts, key=lambda name: parts[name], default="")
+    seen = f", most of all in {most}" if most and parts[most] > 1 else ""
+    text = (
+        f"even the most usual quarter of the batch scores {value:.1f} standard deviations above "
+        f"held-out normals{seen}: too many good parts will be flagged; add normal images that were "
+        "taken as the batch was"
+    )
+    return [(DOUBTFUL, text)]
+
+
+def _spread(study: Study, figures: Mapping[str, Any], limits: Limits) -> list[Finding]:
+    value = figures["score_spread"]
+    if value is None or value >= limits.spread:
+        return []
+    text = (
+        f"the batch's scores vary {value:.1f} times as much as those of held-out normals: either "
+        "there are hardly any defects in it, or the winner does not see them; look at its highest "
+        "images, or try a larger --size"
+    )
+    return [(DOUBTFUL, text)]
 
 
 def _warned(study: Study, figures: Mapping[str, Any], limits: Limits) -> list[Finding]:
@@ -333,5 +317,5 @@ def _collapse(study: Study, figures: Mapping[str, Any], limits: Limits) -> list[
 
 
 _CHECKS: tuple[Callable[[Study, Mapping[str, Any], Limits], list[Finding]], ...] = (
-    _enough, _signal, _agreement, _arms, _seeds, _consensus, _shift, _warned, _collapse,
+    _enough, _reference, _moved, _spread, _warned, _collapse,
 )  # fmt: skip
