@@ -93,6 +93,17 @@ def test_the_command_fails_where_a_study_could_not_start(plain: Path) -> None:
     assert "unlabelled is missing; put the unlabelled images" in problem
 
 
+def test_what_is_lost_of_large_images_is_told(plain: Path) -> None:
+    (found,) = check(str(plain), asked=Asked((16, 16))).categories
+    assert not any("fades" in said for said in found.warnings)
+    for path in plain.glob("*/*.png"):
+        save(path, pixels(7, 64, 64))
+    (found,) = check(str(plain), asked=Asked((16, 16))).categories
+    (said,) = [said for said in found.warnings if "fades" in said]
+    assert "images of 64 x 64 become 16 x 16: a pixel then stands for 4 a side" in said
+    assert "--size 32x32 takes about four times" in said
+
+
 def test_images_unlike_the_rest_are_counted_and_named_where_they_are_normal(plain: Path) -> None:
     for index in range(10, 20):
         save(plain / f"normal/n{index}.png", pixels(index))

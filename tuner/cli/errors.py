@@ -24,6 +24,9 @@ def explained() -> Iterator[None]:
         yield
     except typer.Exit:  # a RuntimeError to Python
         raise
+    except KeyboardInterrupt:
+        typer.secho("stopped", err=True)
+        raise typer.Exit(INTERRUPTED) from None
     except (ValueError, LookupError, OSError, RuntimeError) as error:
         code = _code(error)
         if code is None:

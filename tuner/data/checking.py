@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
@@ -29,6 +31,8 @@ USUAL_SIZE = (128, 128)
 _CELLS = 8
 _FEWEST_ALIKE = 8
 _LEAST_SHIFT = 0.02
+# From so many pixels a side in one on, a fine defect may be lost.
+_SHRUNK = 3.0
 
 
 @dataclass(frozen=True)
@@ -150,6 +154,7 @@ def _images(
                 "width): say to which one to resize with --size"
             )
         warnings += aspect_warnings(counted, USUAL_SIZE)
+    warnings += _shrinking(counted, asked.size or USUAL_SIZE)
     small = sum(count for native, count in counted.items() if min(native) < SMALLEST)
     if small:
         warnings.append(f"{small} images have less than {SMALLEST} pixels a side, and are enlarged")
@@ -162,6 +167,21 @@ def _images(
     warnings += unlike_warnings(*seen)
     sizes = {f"{height}x{width}": count for (height, width), count in counted.most_common()}
     return sizes, survey.depth_in_words(both, scale)
+
+
+def _shrinking(counted: Counter[Size], size: Size) -> list[str]:
+    """What is lost of images that are much larger than what a detector sees."""
+    if not counted:
+        return []
+    ((height, width), _) = counted.most_common(1)[0]
+    times = math.sqrt(height * width / (size[0] * size[1]))
+    if times < _SHRUNK:
+        return []
+    return [
+        f"images of {height} x {width} become {size[0]} x {size[1]}: a pixel then stands for "
+        f"{times:.2g} a side, and what is thinner than that fades; --size {2 * size[0]}x"
+        f"{2 * size[1]} takes about four times as long"
+    ]
 
 
 def _look(item: Item, size: Size) -> tuple[Read, np.ndarray | None]:

@@ -232,11 +232,11 @@ def measure(  # noqa: PLR0917
     chosen: Precision = "float32"
     if not fixed and config.precision != "auto":
         chosen = config.precision
-        seconds.setdefault(label(chosen, True), seconds[plain])
-    elif halved in seconds:
+    elif not fixed:
         key = f"{space.method} {data.size[0]}x{data.size[1]} {device.type} {layout.cpus:g}"
-        faster = seconds[plain] / seconds[halved] >= CLEARLY_FASTER
-        chosen = _remembered(kept, key, "bfloat16" if faster else "float32")
+        gain = seconds[plain] / seconds[halved] if halved in seconds else None
+        chosen = _remembered(kept, key, gain)
+    seconds.setdefault(label(chosen, True), seconds[plain])
     setup = found.get(label(chosen, True), found[plain]).setup
     images = len(data.test) + len(data.held_out) + _PASTED_IMAGES
     return Speed(
@@ -335,9 +335,10 @@ def demand_memory(method: str, each: int, at_once: int, there: float) -> None:
         )
 
 
-def _remembered(kept: Path, key: str, found: Precision) -> Precision:
-    """The choice made for `key` before, else `found`, which is kept. A file that is damaged is
-    replaced: what it said can be measured again."""
+def _remembered(kept: Path, key: str, gain: float | None) -> Precision:
+    """The choice made for `key` before, else that of the gain in speed that bfloat16 was measured
+    to have, which is kept; float32 where nothing was measured. A file that is damaged is replaced:
+    what it said can be measured again."""
     try:
         known = json.loads(kept.read_bytes())
     except (OSError, ValueError):
@@ -345,6 +346,9 @@ def _remembered(kept: Path, key: str, found: Precision) -> Precision:
     choice: Precision | None = known.get(key) if isinstance(known, dict) else None
     if choice in ("float32", "bfloat16"):
         return choice
+    if gain is None:
+        return "float32"
+    found: Precision = "bfloat16" if gain >= CLEARLY_FASTER else "float32"
     known = known if isinstance(known, dict) else {}
     kept.parent.mkdir(parents=True, exist_ok=True)
     temporary = kept.with_suffix(f".{os.getpid()}.tmp")
