@@ -42,7 +42,7 @@ from tuner.evaluation.image_metrics import image_auroc
 from tuner.evaluation.pixel_metrics import aupro
 from tuner.study.space import MethodSpace, build_space, families_of
 from tuner.study.trial import CORRUPTION_STREAM, SCORING_CRITERION
-from tuner.study.workbench import CONTROL, SYNTHETIC_STREAM, reference_of
+from tuner.study.workbench import CONTROL, SEEN, SYNTHETIC_STREAM, reference_of
 
 TARGET = Path(__file__).with_suffix(".json")
 SETTINGS = {"version": 2}
@@ -108,7 +108,9 @@ def measure(cell: Cell) -> Record:
     torch.set_num_threads(1)
     task = tasks_of(cell.source, cell.category, cell.size)[cell.task]
     space = space_of(cell.method)
-    values = {**space.complete(space.defaults), **cell.values}
+    # The network sees the images as they are: their size is what is compared.
+    whole = {"scale": 1.0} if isinstance(get_method(cell.method), FeatureMethod) else {}
+    values = {**space.complete(space.defaults), **whole, **cell.values}
     method = get_method(cell.method)
     precision = "bfloat16"
     context = Context(seed=cell.seed, rungs=1, precision=precision, channels_last=True)
@@ -127,8 +129,8 @@ def measure(cell: Cell) -> Record:
         tables = shared_table(cell, values, context)
         pasted = method.tabulate(values, [synthetic.images], context)
         data = TrialData(data.train, data.held_out, data.test, None, (joined(tables, pasted),))
-        pins = {name: values[name] for name in ("backbone", "levels")}
-        found = reference_of(data, synthetic.images, space_of(CONTROL, **pins), cell.seed)
+        own = space_of(CONTROL, **{name: values[name] for name in ("backbone", "levels")})
+        found = reference_of(data, synthetic.images, own, cell.seed, [values["scale"]])
         synthetic = replace(synthetic, **{k: torch.from_numpy(v) for k, v in found.items()})
     began, watch.seconds = time.process_time(), 0.0
     (last,) = method.fit(data, values, context)
@@ -215,7 +217,7 @@ def shared_table(cell: Cell, values: Mapping[str, Value], context: Context) -> F
         sets = [torch.from_numpy(part) for part in (found.normals, found.batch)]
         method = get_method("feature-fae")
         assert isinstance(method, FeatureMethod)
-        own = {name: values[name] for name in ("backbone", "levels")}
+        own = {name: values[name] for name in SEEN}
         _TABLES[key] = method.tabulate(own, sets, context)
     return _TABLES[key]
 

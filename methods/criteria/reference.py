@@ -99,9 +99,7 @@ register_criterion(
         source="ours; after ST-SSAD, Eq. 6",
         sees_scoring=True,
         evaluate=_agreed,
-        needs=frozenset(
-            {"test_scores", "held_out_scores", "normal_appearance", "test_appearance"}
-        ),
+        needs=frozenset({"test_scores", "held_out_scores", "normal_appearance", "test_appearance"}),
         invariances=frozenset({"shift", "scale"}),
     )
 )

@@ -20,6 +20,7 @@ from tuner.addresses import (
     with_driver,
     without_credentials,
 )
+from tuner.postgres import bound_waits
 
 LOCK_SECONDS = 120.0
 PROBE_SECONDS = 3.0
@@ -175,6 +176,7 @@ def make_client(uri: str) -> Any:
 
         # As with a server: its own answer to a database that is away is to retry for minutes.
         utils.MAX_RETRY_COUNT = DATABASE_RETRIES
+        bound_waits()
     uri = with_driver(uri)
     return mlflow.MlflowClient(tracking_uri=uri, registry_uri=uri)
 
