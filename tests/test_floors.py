@@ -17,8 +17,9 @@ ROOT = Path(__file__).parent.parent
 OWN = {"tuner", "methods", "search_spaces", "cluster"}
 ALLOWED_IN_METHODS = {"torch", "numpy", "kornia", "scipy", "methods"}
 STANDARD_IN_METHODS = {
-    "__future__", "abc", "collections", "contextlib", "copy", "dataclasses", "difflib", "enum",
-    "functools", "inspect", "itertools", "math", "threading", "types", "typing", "warnings",
+    "__future__", "abc", "collections", "contextlib", "contextvars", "copy", "dataclasses",
+    "difflib", "enum", "functools", "inspect", "itertools", "math", "threading", "types", "typing",
+    "warnings",
 }  # fmt: skip
 
 

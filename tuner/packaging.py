@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 Array = NDArray[Any]
 
+BATCH = 32
+
 
 def package_winner(bench: Workbench, winner: Winner, folder: StudyFolder) -> Threshold:
     """Write the package of a study's winner, a trial or an ensemble; returns its threshold."""
@@ -113,7 +115,13 @@ def sight_of(bench: Workbench, winner: Winner, folder: StudyFolder) -> Sight:
 
 
 def caught(bench: Workbench, sight: Sight, threshold: float) -> dict[str, float]:
-    """Of good parts with a pasted defect, the share whose score is above the threshold, by kind.
+    """Of good parts with a pasted defect, the share whose score is above the threshold, by kind."""
+    pasted = pasted_scores(bench, sight)
+    return {kind: float((scores > threshold).mean()) for kind, scores in pasted.items()}
+
+
+def pasted_scores(bench: Workbench, sight: Sight) -> dict[str, Array]:
+    """Scores of good parts with a pasted defect, by its kind.
 
     The good parts are the held-out normals: a flag there can come from the pasted defect alone,
     whereas the unlabelled batch may hold defects of its own. Kinds that were pasted on none are
@@ -121,14 +129,14 @@ def caught(bench: Workbench, sight: Sight, threshold: float) -> dict[str, float]
     """
     pasted = bench.arrays.synthetic
     good = ~pasted["on_test"]
-    family, families = pasted["family"][good], pasted["families"]
-    if not good.any():
+    family, images = pasted["family"][good], torch.from_numpy(pasted["images"][good])
+    if not len(images):
         return {}
-    images = unit(torch.from_numpy(pasted["images"][good]))
-    above = sight.detector.scores(images, sight.scoring).numpy() > threshold
+    parts = [sight.detector.scores(unit(part), sight.scoring) for part in images.split(BATCH)]
+    scores = torch.cat(parts).double().numpy()
     return {
-        name: float(above[family == place].mean())
-        for place, name in enumerate(families)
+        name: scores[family == place]
+        for place, name in enumerate(pasted["families"])
         if (family == place).any()
     }
 

@@ -282,7 +282,8 @@ def test_benchmark_measures_and_writes_nothing(model, line, tmp_path, monkeypatc
     assert not (tmp_path / "predictions").exists()
 
 
-def test_models_that_do_not_exist(home, tmp_path):
+def test_models_that_do_not_exist(monkeypatch, tmp_path):
+    monkeypatch.setenv("TUNER_HOME", str(tmp_path / "empty"))
     for name, reason in (
         ("tile@champion", "there is no registry"),
         ("tile/3", "there is no registry"),

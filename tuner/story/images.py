@@ -29,7 +29,6 @@ Array = NDArray[Any]
 
 ENDS, IN_GALLERY = 12, 6
 LEVEL, LEVELLED = 0.995, 32
-BATCH = 32
 
 
 class Eye:
@@ -142,24 +141,6 @@ def files_of(bench: Workbench) -> list[Original | None]:
         return originals(prepared.location, bench.config.category, hashes, prepared.path.parent)
     except (DataError, OSError):
         return [None] * len(hashes)
-
-
-def pasted_scores(bench: Workbench, sight: Sight) -> dict[str, list[float]]:
-    """The winner's scores of held-out normals with a pasted defect, by its kind."""
-    pasted = bench.arrays.synthetic
-    good = np.flatnonzero(~np.asarray(pasted["on_test"]))
-    scores = [
-        sight.detector.scores(unit(torch.from_numpy(pasted["images"][part])), sight.scoring).numpy()
-        for part in np.array_split(good, max(1, -(-len(good) // BATCH)))
-        if len(part)
-    ]
-    families = np.asarray(pasted["family"])[good]
-    values = np.concatenate(scores).astype(float) if scores else np.empty(0)
-    return {
-        name: values[families == place].tolist()
-        for place, name in enumerate(pasted["families"])
-        if (families == place).any()
-    }
 
 
 def corruptions(bench: Workbench, winner: Entry, default: Entry | None) -> dict[str, list[Picture]]:

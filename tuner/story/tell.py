@@ -10,12 +10,12 @@ from typing import Any
 from numpy.typing import NDArray
 
 from tuner.evaluation.audit import Truth
-from tuner.packaging import sight_of
+from tuner.packaging import pasted_scores, sight_of
 from tuner.registry.package import Package, read_package
 from tuner.report.page import Audited, Figure, Story, Suspect
 from tuner.story.audited import audited, opened
 from tuner.story.charts import charts_of
-from tuner.story.images import Eye, corruptions, files_of, pasted_scores
+from tuner.story.images import Eye, corruptions, files_of
 from tuner.story.rows import criterion_rows, default_of, hyperparameter_rows, trial_row
 from tuner.study.home import StudyFolder
 from tuner.study.jsonfile import read_json
@@ -65,7 +65,7 @@ def tell(bench: Workbench, entries: Sequence[Entry], folder: StudyFolder) -> Sto
             default=default,
             labels=truth,
         )
-    pasted = pasted_scores(bench, sight)
+    pasted = {kind: found.tolist() for kind, found in pasted_scores(bench, sight).items()}
     shown = min(max(above, FEWEST), MOST)
     return Story(
         study=summary["study"],
@@ -91,7 +91,7 @@ def tell(bench: Workbench, entries: Sequence[Entry], folder: StudyFolder) -> Sto
         made=f"Made on {time.strftime('%d %B %Y, %H:%M')} from the ledger of the study.",
         headline=f"{above} of {len(scores)} unlabelled images are flagged as anomalous.",
         tone=_TONES.get(str(card.get("verdict")), ""),
-        expected=expected(package, pasted, summary.get("caught"), labels),
+        expected=expected(package, pasted, labels),
         pasted_scores=pasted,
         names=[
             (eye.name(i) or f"image {rank}", float(scores[i]))
@@ -132,7 +132,6 @@ def figures(found: Mapping[str, Any]) -> list[Figure]:
 def expected(
     package: Package,
     pasted: Mapping[str, Sequence[float]],
-    caught: Mapping[str, float] | None,
     labels: Audited | None,
 ) -> list[str]:
     """What to expect of the threshold: false alarms, and misses by pasted defects or by labels."""
@@ -142,7 +141,7 @@ def expected(
         f"False alarms: {100 * rate:.3g} % were asked for; {alarms} of {len(held_out)} held-out "
         "normal images are flagged."
     ]
-    shares = caught or {
+    shares = {
         name: sum(score > package.threshold for score in scores) / len(scores)
         for name, scores in pasted.items()
     }
