@@ -22,7 +22,7 @@ from tuner.data.splitting import FEWEST_NORMALS, cautions
 from tuner.data.survey import Read
 from tuner.limits import processors
 
-USUAL_SIZE = (128, 128)
+USUAL_SIZE = (192, 192)
 """What a launch resizes to where it is not told otherwise (256 x 256 on a GPU)."""
 
 
