@@ -63,7 +63,7 @@ def test_launch_and_submit_take_the_same_options() -> None:
     commands = get_command(app).commands  # type: ignore[attr-defined]
     launch = {option for p in commands["launch"].params for option in p.opts}
     submit = {option for p in commands["submit"].params for option in p.opts}
-    assert launch - submit == {"--resume", "--durable"}
+    assert launch - submit == {"--resume", "--durable", "--verbose", "-v"}
 
 
 def test_what_came_from_this_machine_alone_is_left_here(

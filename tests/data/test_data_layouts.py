@@ -151,7 +151,7 @@ def test_no_normal_images(mvtec: Path, plain: Path) -> None:
 
 def test_an_empty_test_batch(mvtec: Path, plain: Path, visa: Path) -> None:
     shutil.rmtree(mvtec / "nut/test")
-    assert "empty test batch: nut/test holds no" in refused(mvtec)
+    assert "empty test batch: nut/test is missing; put the unlabelled" in refused(mvtec)
     shutil.rmtree(plain / "unlabelled")
     os.mkdir(plain / "unlabelled")
     assert "empty test batch: unlabelled holds no" in refused(plain, "bolts")
