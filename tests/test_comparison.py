@@ -119,8 +119,9 @@ def test_a_page_ends_with_its_command_and_leaves_nothing_behind(
             time.sleep(0.02)
         os.kill(os.getpid(), signal.SIGTERM)
 
-    opening("exit 3")
-    assert CliRunner().invoke(app, ["ui"]).exit_code == 3
+    opening("echo the port is taken; exit 3")
+    ended = CliRunner().invoke(app, ["ui"])
+    assert ended.exit_code == 2 and "the page ended at once: the port is taken" in ended.output
     opening(f"sleep 60 & echo $! > {noted}; wait")
     threading.Thread(target=stop).start()
     assert CliRunner().invoke(app, ["ui"]).exit_code == 0
