@@ -121,7 +121,7 @@ def judge(options: argparse.Namespace) -> Record:
             }
             for study, own in zip(judged, rows, strict=True)
         },
-        "card": card(judged, CHOSEN),
+        "card": card(judged),
     }
 
 

@@ -1,27 +1,65 @@
-"""Which numbers without labels tell good picks from bad ones."""
+"""Whether the reliability card is right: its verdicts beside what the picks are worth."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
-from choice_judge import Study, signs, ways
+from choice_judge import Study, best_of_each, ways
+from choice_tasks import is_design
+
+from tuner.study import reliability
 
 GOOD, BAD, NEAR = 0.8, 0.6, 0.05
+CRITERION = "agreed_score_variance"
 
 
-def card(judged: Sequence[Study], chosen: str) -> dict[str, object]:
-    """Rank correlation of each number with the image AUROC of the pick, over studies."""
-    from scipy.stats import spearmanr
-
-    rows, worth = [], []
-    for study in judged:
-        picked = ways(study)[chosen]
-        rows.append(signs(study, picked))
-        worth.append(study.worth(picked.test))
-    found: dict[str, object] = {
-        name: round(float(spearmanr([row[name] for row in rows], worth).statistic), 3)
-        for name in rows[0]
-    }
-    found["good"] = round(float(np.mean([value >= GOOD for value in worth])), 3)
+def card(judged: Sequence[Study]) -> dict[str, Any]:
+    """Of design tasks and of the others: how many studies are trusted, the share of these whose
+    pick has an image AUROC of `GOOD` or more and lies within `NEAR` of the best single trial and
+    setting, their lowest AUROC, and the share of all others that a doubt is right about."""
+    found = {}
+    for part in ("design", "held-out"):
+        own = [study for study in judged if is_design(study.task) == (part == "design")]
+        rows = [_row(study) for study in own]
+        trusted = [row for row in rows if row["verdict"] == reliability.TRUST]
+        doubted = [row for row in rows if row["verdict"] != reliability.TRUST]
+        if rows:
+            found[part] = {
+                "studies": len(rows),
+                "trusted": len(trusted),
+                "right to trust": _share([row["good"] for row in trusted]),
+                "lowest AUROC trusted": min((row["auroc"] for row in trusted), default=None),
+                "good but doubted": _share([row["good"] for row in doubted]),
+                "doubted": {row["task"]: row["why"] for row in doubted},
+            }
     return found
+
+
+def _row(study: Study) -> dict[str, Any]:
+    picked = ways(study)[f"best of each scale by {CRITERION}"]
+    agreements = study.criteria["reference_agreement"]
+    agreed = [float(agreements[place]) for place in best_of_each(study, CRITERION)]
+    seen: Any = SimpleNamespace(
+        reference="patch-memory",
+        agreed=float(np.mean(agreed)),
+        batch=picked.test.numpy(),
+        held_out=picked.held_out.numpy(),
+    )
+    figures = {"reference_agreement": seen.agreed, "shift": {}, **reliability._bulk(seen)}
+    checks = (reliability._reference, reliability._moved, reliability._spread)
+    said = [finding for check in checks for finding in check(seen, figures, reliability.LIMITS)]
+    worth = study.worth(picked.test)
+    return {
+        "task": f"{study.task} seed {study.seed}",
+        "verdict": said[0][0] if said else reliability.TRUST,
+        "why": "; ".join(text for _, text in said)[:80],
+        "auroc": round(worth, 4),
+        "good": worth >= GOOD and study.auroc.max() - worth <= NEAR,
+    }
+
+
+def _share(values: Sequence[bool]) -> float | None:
+    return round(float(np.mean(values)), 3) if values else None

@@ -18,7 +18,6 @@ from choice_pool import MEMORY, METHOD, RAW, SCALES, space_of
 from torch import Tensor
 
 from methods.criteria.contract import Evidence
-from methods.criteria.reference import reference_agreement
 from methods.criteria.registry import get_criterion
 from methods.ensemble import ScoreScale
 from methods.feature_autoencoder.hyperparameters import SCORING
@@ -241,18 +240,24 @@ def ways(study: Study) -> dict[str, Picked]:
     for name, values in study.criteria.items():
         best = values.argmax(1)
         order = np.argsort(-values.max(1), kind="stable")
-        first: dict[float, int] = {}
-        for trial in order:
-            first.setdefault(study.scales[trial], int(trial))
         found |= {
             f"defaults, scoring by {name}": of(study.trials[0], int(best[0])),
             f"single by {name}": of(study.trials[order[0]], int(best[order[0]])),
             f"best 3 by {name}": joined([of(study.trials[t], int(best[t])) for t in order[:3]]),
             f"best of each scale by {name}": joined(
-                [of(study.trials[t], int(best[t])) for t in first.values()]
+                [of(study.trials[t], setting) for t, setting in best_of_each(study, name)]
             ),
         }
     return found
+
+
+def best_of_each(study: Study, name: str) -> list[tuple[int, int]]:
+    """The best trial at each scale by a criterion, and its best setting."""
+    values = study.criteria[name]
+    first: dict[float, int] = {}
+    for trial in np.argsort(-values.max(1), kind="stable"):
+        first.setdefault(study.scales[trial], int(trial))
+    return [(trial, int(values[trial].argmax())) for trial in first.values()]
 
 
 def controls(study: Study) -> dict[str, float]:
@@ -262,30 +267,6 @@ def controls(study: Study) -> dict[str, float]:
         "random pick": float(study.auroc.mean()),
         "random pick, default scoring": float(study.auroc[:, study.default].mean()),
         "best single": float(study.auroc.max()),
-    }
-
-
-def signs(study: Study, picked: Picked) -> dict[str, float]:
-    """Numbers without labels that might tell how good a pick is."""
-    test, pasted = study.reference
-    agreement = float(reference_agreement(picked.test[None], test)[0])
-    rows = torch.stack([trial.test[study.default] for trial in study.trials])
-    others = reference_agreement(rows, picked.test)
-    spread, middle = picked.held_out.std(correction=0).clamp(min=1e-6), picked.held_out.median()
-    limit = quantile_threshold(picked.held_out.double().numpy(), RATE).value
-    normal, batch = study.looks
-    scale = normal.std(0) + 1e-6
-    validation = {name: float(study.criteria[name].max()) for name in ("synthetic_validation",)}
-    memory = Scored(test[None], test[None], pasted[None])
-    own = get_criterion("synthetic_validation").evaluate(study.evidence(memory))
-    return {
-        "agreement": agreement,
-        "consensus": float(others.mean()),
-        "validation": validation["synthetic_validation"],
-        "reference validation": float(own[0]),
-        "flagged": float((picked.test.double() > limit).double().mean()),
-        "moved": float((picked.test.median() - middle) / spread),
-        "look": float(np.abs((np.median(batch, 0) - np.median(normal, 0)) / scale).max()),
     }
 
 
