@@ -12,24 +12,34 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.conftest import TINY, Run, json_of
+from tests.conftest import TINY, Invoke, json_of, write_mvtec
 from tests.faults.invariants import Watched, assert_whole
 from tuner.study.home import Home
+from tuner.study.ledger import Entry, Ledger, StudyNotFound
 from tuner.tracking import default_uri
 
 TUNER = str(Path(sys.executable).parent / "tuner")
 
+# Trials that take long enough to be caught.
+SLOW = [*TINY, "--set", "steps=40"]
+
+pytestmark = pytest.mark.heavy
+
+
+@pytest.fixture
+def images(tmp_path: Path) -> list[str]:
+    """The arguments that name a dozen images."""
+    return ["--data", str(write_mvtec(tmp_path / "images")), "--category", "part"]
+
 
 def begin(*arguments: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [TUNER, "launch", *arguments], text=True,
+        [TUNER, *arguments], text=True,
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True,
     )  # fmt: skip
 
 
-def ledger_entries(home: Path, study: str):  # type: ignore[no-untyped-def]
-    from tuner.study.ledger import Ledger, StudyNotFound
-
+def ledger_entries(home: Path, study: str) -> list[Entry]:
     try:
         return Ledger.read(Home(home).ledger_url, study).entries()
     except StudyNotFound:
@@ -57,42 +67,49 @@ def kill_tree(process: subprocess.Popen[str]) -> None:
             continue
 
 
-def test_a_killed_driver_is_resumed_without_losing_a_finished_trial(tuner: Run, home: Path) -> None:
-    arguments = ["--name", "cut", "--budget", "6", "--no-early-stopping", *TINY]
-    process = begin(*arguments)
-    wait_for(lambda: sum(e.state == "finished" for e in ledger_entries(home, "cut")) >= 2)
+def test_a_study_whose_driver_is_killed_and_then_stopped_loses_no_finished_trial(
+    invoke: Invoke, home: Path, images: list[str]
+) -> None:
+    def finished() -> list[Entry]:
+        return [entry for entry in ledger_entries(home, "cut") if entry.state == "finished"]
+
+    asked = ["--budget", "6", "--no-early-stopping", *images, *SLOW]
+    process = begin("launch", "--name", "cut", *asked)
+    wait_for(lambda: len(finished()) >= 2)
     kill_tree(process)
-    before = {e.number: e for e in ledger_entries(home, "cut")}
-    finished = {n for n, e in before.items() if e.state == "finished"}
-    assert tuner("status", "cut").stdout.count("interrupted")
-    summary = json_of(tuner("resume", "cut", "--json", "--parallel", "1", "--budget", "7"))
-    after = {e.number: e for e in ledger_entries(home, "cut")}
-    assert summary["trials"] == {"finished": 7, "stopped_early": 0, "failed": 0}
-    assert len(after) == 7
-    for number in finished:
-        assert after[number] == before[number]
-    for entry in after.values():
-        assert [record["rung"] for record in entry.records] == [1, 2, 3, 4]
-    assert json_of(tuner("resume", "cut", "--json"))["model"] == summary["model"]
+    before = finished()
+    assert invoke("status", "cut").stdout.count("interrupted")
 
-
-def test_ctrl_c_stops_cleanly_and_says_how_to_resume(home: Path) -> None:
-    process = begin("--name", "ctrl", "--budget", "200", *TINY)
-    wait_for(lambda: len(ledger_entries(home, "ctrl")) >= 2)
+    # More than it will come to before Ctrl-C.
+    process = begin("resume", "cut", "--budget", "200")
+    wait_for(lambda: len(finished()) > len(before))
     os.kill(process.pid, signal.SIGINT)
     out, _ = process.communicate(timeout=120)
     assert process.returncode == 130
-    assert "tuner resume ctrl" in out
+    assert "tuner resume cut" in out
+    before = [*before, *(entry for entry in finished() if entry not in before)]
+
+    trials = len(ledger_entries(home, "cut")) + 1
+    changed = ["--engine", "local", "--cpus-per-worker", "1", "--budget", str(trials)]
+    summary = json_of(invoke("resume", "cut", "--json", *changed))
+    assert summary["trials"] == {"finished": trials, "stopped_early": 0, "failed": 0}
+    assert_whole(Home(home).ledger_url, default_uri(home), "cut", trials=trials, before=before)
+    assert json_of(invoke("resume", "cut", "--json"))["model"] == summary["model"]
 
 
-def test_a_trial_whose_process_is_killed_goes_on(home: Path) -> None:
-    process = begin("--name", "hurt", "--budget", "3", "--parallel", "1", *TINY[:-4],
-                    "--set", "steps=40", "--set", "width=4", "--set", "batch_size=4")  # fmt: skip
+def test_two_studies_share_one_store_and_a_killed_trial_of_one_goes_on(
+    home: Path, images: list[str]
+) -> None:
+    asked = ["launch", "--budget", "3", "--parallel", "1", *images, *SLOW]
+    runs = {
+        name: begin(*asked, "--name", name, "--seed", seed)
+        for name, seed in (("hurt", "0"), ("other", "1"))
+    }
 
     def worker():  # type: ignore[no-untyped-def]
         if not ledger_entries(home, "hurt"):
             return None
-        for child in psutil.Process(process.pid).children(recursive=True):
+        for child in psutil.Process(runs["hurt"].pid).children(recursive=True):
             try:
                 if "ImplicitFunc" in " ".join(child.cmdline()):
                     return child
@@ -102,23 +119,11 @@ def test_a_trial_whose_process_is_killed_goes_on(home: Path) -> None:
 
     with Watched(home):
         wait_for(worker).kill()
-        out, _ = process.communicate(timeout=300)
-    assert process.returncode == 0, out
-    assert_whole(Home(home).ledger_url, default_uri(home), "hurt", trials=3)
-
-
-def test_two_studies_at_once_share_one_store(home: Path) -> None:
-    runs = [
-        begin("--name", name, "--budget", "3", "--parallel", "1", "--seed", str(seed), *TINY)
-        for seed, name in enumerate(("left", "right"))
-    ]
-    for run in runs:
-        out, _ = run.communicate(timeout=400)
-        assert run.returncode == 0, out
-    for name in ("left", "right"):
-        entries = ledger_entries(home, name)
-        assert len(entries) == 3
-        assert all(entry.state in ("finished", "stopped_early") for entry in entries)
+        for run in runs.values():
+            out, _ = run.communicate(timeout=400)
+            assert run.returncode == 0, out
+    for name in runs:
+        assert_whole(Home(home).ledger_url, default_uri(home), name, trials=3)
 
 
 @pytest.mark.parametrize(
@@ -137,10 +142,10 @@ def test_two_studies_at_once_share_one_store(home: Path) -> None:
     ],
 )
 def test_bad_requests_are_refused_before_anything_is_trained(
-    tuner: Run, home: Path, arguments: list[str], message: str
+    invoke: Invoke, home: Path, arguments: list[str], message: str
 ) -> None:
-    done = tuner("launch", "--name", "bad", *arguments, check=False)
-    assert done.returncode == 2
+    done = invoke("launch", "--name", "bad", *arguments, check=False)
+    assert done.exit_code == 2
     assert message in done.stderr
     assert "Traceback" not in done.stderr
     assert not (home / "studies" / "bad" / "study.json").exists()

@@ -6,9 +6,10 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pytest
 from mlflow import MlflowClient
 
-from tests.conftest import Run, json_of, write_mvtec
+from tests.conftest import Invoke, json_of, write_mvtec
 from tests.test_faults import ledger_entries
 from tuner.job import resume
 from tuner.status import study_status
@@ -30,11 +31,13 @@ def runs_of(summary: dict[str, Any]) -> dict[int, Any]:
     return {int(r.data.tags["tuner.trial"]): r for r in found if "tuner.trial" in r.data.tags}
 
 
+@pytest.mark.heavy
 def test_both_kinds_of_trial_compete_and_what_is_learned_re_enters(
-    tuner: Run, home: Path, tmp_path: Path
+    invoke: Invoke, home: Path, tmp_path: Path
 ) -> None:
     data = str(write_mvtec(tmp_path / "data"))
-    summary = json_of(tuner("launch", "--data", data, "--name", "both", "--budget", "7", *OPTIONS))
+    asked = ["--data", data, "--name", "both", "--budget", "7", "--no-export", *OPTIONS]
+    summary = json_of(invoke("launch", *asked))
     entries = ledger_entries(home, "both")
     assert [entry.number for entry in entries] == list(range(7))
     assert [e.method for e in entries[:5]] == ["fae", *["st-ssad"] * 4]

@@ -23,6 +23,7 @@ OURS = {"tuner", "methods", "search_spaces", "cluster"}
 OFFERED = {"optuna_dashboard", "timm"}
 
 
+@pytest.mark.heavy
 def test_the_wheel_runs_the_main_job_outside_the_repository(tmp_path: Path) -> None:
     def run(*command: str, **options: object) -> str:
         done = subprocess.run(
@@ -36,25 +37,25 @@ def test_the_wheel_runs_the_main_job_outside_the_repository(tmp_path: Path) -> N
         assert done.returncode == 0, done.stderr[-3000:]
         return str(done.stdout)
 
-    run(sys.executable, "-m", "build", "--wheel", "--outdir", str(tmp_path), str(ROOT))
+    run(sys.executable, "-m", "build", "-n", "--wheel", "--outdir", str(tmp_path), str(ROOT))
     (wheel,) = tmp_path.glob("*.whl")
     place = tmp_path / "venv"
-    run(sys.executable, "-m", "venv", str(place))
-    run(str(place / "bin" / "pip"), "install", "--quiet", "--no-deps", str(wheel))
+    run(sys.executable, "-m", "venv", "--without-pip", str(place))
+    python = str(place / "bin" / "python")
+    pip = [sys.executable, "-m", "pip", "--python", python]
+    run(*pip, "install", "--quiet", "--no-index", "--no-deps", str(wheel))
     # The other packages are those of this environment: seen, but not what it has of this project,
     # which a path file of its own would bring in.
     (own,) = (place / "lib").glob("python*/site-packages")
     (own / "others.pth").write_text(sysconfig.get_paths()["purelib"] + "\n")
     environment = {**os.environ, "TUNER_HOME": str(tmp_path / "home")}
-    where = run(
-        str(place / "bin" / "python"), "-c", "import tuner; print(tuner.__file__)", cwd=tmp_path
-    )
+    where = run(python, "-c", "import tuner; print(tuner.__file__)", cwd=tmp_path)
     assert Path(where.strip()).is_relative_to(place)
     out = run(
-        str(place / "bin" / "tuner"), "launch", "--budget", "2", "--json", *TINY,
+        str(place / "bin" / "tuner"), "launch", "--budget", "1", "--json", *TINY,
         cwd=tmp_path, env=environment,
     )  # fmt: skip
-    assert sum(json.loads(out)["trials"].values()) == 2
+    assert json.loads(out)["trials"]["finished"] == 1
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import TINY, Run, json_of
+from tests.conftest import TINY, Invoke, Run, json_of
 from tests.test_faults import ledger_entries
 
 COMMON = ["--parallel", "1", "--precision", "float32", "--json", "--cpus-per-worker", "1", *TINY]
@@ -18,9 +18,9 @@ def records(home: Path, study: str) -> list[list[dict[str, Any]]]:
 
 
 def test_workers_give_the_numbers_of_one_process_and_free_what_they_held(
-    tuner: Run, home: Path
+    tuner: Run, invoke: Invoke, home: Path
 ) -> None:
-    tuner("launch", "--name", "inline", "--budget", "1", *COMMON)
+    invoke("launch", "--name", "inline", "--budget", "1", "--engine", "local", *COMMON)
     # Two workers take all that a small machine has: were they not freed by a stopped trial, the
     # next one could not start.
     summary = json_of(

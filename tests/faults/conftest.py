@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,7 +12,8 @@ from tests.faults.drivers import Garage
 
 
 @pytest.fixture
-def garage(tmp_path: Path) -> Iterator[Garage]:
+def garage(tmp_path: Path, tracking_tables: Path) -> Iterator[Garage]:
+    shutil.copy(tracking_tables, tmp_path)
     made = Garage(tmp_path)
     yield made
     made.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import socket
 import urllib.request
 from pathlib import Path
@@ -18,7 +19,9 @@ def free_port() -> int:
 
 def start_mlflow(garage: Garage, folder: Path, port: int) -> Driver:
     """As `mlflow server` does it, without a second start of Python."""
-    folder.mkdir(exist_ok=True)
+    if not folder.is_dir():
+        folder.mkdir()
+        shutil.copy(garage.folder / "mlflow.db", folder)
     server = garage.run(_serve, str(folder), port, home=folder)
     wait_for(lambda: _answers(f"http://127.0.0.1:{port}/health"), server)
     return server

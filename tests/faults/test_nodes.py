@@ -22,13 +22,13 @@ def cluster() -> Iterator[Cluster]:
 
 
 def study(cluster: Cluster, garage: Garage, tmp_path: Path, name: str) -> tuple[Driver, str, str]:
-    """A study of five trials, two at once; its driver, ledger and tracking store."""
+    """A study of four trials, two at once; its driver, ledger and tracking store."""
     ledger = f"sqlite:///{tmp_path / 'ledger.db'}"
     tracking = f"sqlite:///{tmp_path / 'mlflow.db'}"
     depot = tmp_path / "depot"
     depot.mkdir()
     driver = garage.launch(
-        tmp_path / "home", "--name", name, "--budget", "5", "--parallel", "2",
+        tmp_path / "home", "--name", name, "--budget", "4", "--parallel", "2",
         "--cpus-per-worker", "1", "--address", cluster.address, *SLOW, "--set", "steps=200",
         "--storage", ledger, "--tracking-uri", tracking, "--storage-path", str(depot), **QUICK,
     )  # fmt: skip
@@ -52,7 +52,7 @@ def test_trials_of_a_killed_node_go_on_on_another(
         victim.kill()
         assert driver.end() == 0, driver.said()
     assert LOST in driver.said()
-    assert_whole(ledger, tracking, "killed", trials=5, before=before)
+    assert_whole(ledger, tracking, "killed", trials=4, before=before)
 
 
 def test_a_node_that_was_cut_off_and_comes_back_spoils_nothing(
@@ -68,6 +68,6 @@ def test_a_node_that_was_cut_off_and_comes_back_spoils_nothing(
         wait_for(lambda: LOST in driver.said(), driver)
         victim.heal()
         assert driver.end() == 0, driver.said()
-    assert_whole(ledger, tracking, "cut", trials=5, before=before)
+    assert_whole(ledger, tracking, "cut", trials=4, before=before)
     # Its process had been given up: it may not join again as if nothing had been.
     wait_for(lambda: victim.gone or not victim.works)

@@ -1,4 +1,4 @@
-"""From demo data to a served champion by the commands alone, a fresh process each."""
+"""From demo data to a served champion by the commands alone, most in a process of their own."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from tests.registry.test_package import pictures
 from tuner.cli.main import app
 
 
-def test_from_nothing_to_a_served_champion(tuner, home, tmp_path):
+def test_from_nothing_to_a_served_champion(tuner, invoke, home, tmp_path):
     options = ["--engine", "local", "--precision", "float32", "--budget", "1", "--name", "first"]
-    tuner("launch", "--category", "tile", *options, *TINY)
+    invoke("launch", "--category", "tile", "--cpus-per-worker", "1", *options, *TINY)
     early = CliRunner().invoke(app, ["predict", "tile@champion", str(tmp_path)])
     assert early.exit_code == 2 and "tuner promote tile" in early.stderr
     command = ["promote", "tile", "--require", "image_auroc>=1.01", "--json"]

@@ -76,6 +76,7 @@ def fresh(code: str, uri: str, *arguments: object) -> subprocess.Popen[str]:
     )
 
 
+@pytest.mark.heavy
 def test_a_registered_autoencoder_predicts_in_a_fresh_process(store, tmp_path):
     from PIL import Image
 
@@ -165,6 +166,7 @@ def test_registering_again_changes_nothing_and_another_package_is_a_new_version(
     assert int(client.get_model_version_by_alias("grid", "challenger").version) == 2
 
 
+@pytest.mark.heavy
 def test_two_processes_at_once_get_a_version_each(store, tmp_path):
     runs = [run_of(store, 5), run_of(store, 6)]
     for index in range(2):
@@ -249,10 +251,13 @@ def test_a_category_of_any_name_gets_its_alias(store, tmp_path, category):
 @pytest.mark.parametrize(
     "name", ["home-with space", "home-ü", "home-line #3", "home-50%41", "a?b{c}"]
 )
-def test_a_home_of_any_name_keeps_its_models_and_so_it_does_when_moved(tmp_path, name):
+def test_a_home_of_any_name_keeps_its_models_and_so_it_does_when_moved(
+    tmp_path, name, tracking_tables
+):
     write_toy(tmp_path / "toy")
     home, moved = tmp_path / name, tmp_path / "elsewhere" / name
     home.mkdir()
+    shutil.copy(tracking_tables, home)
     tracker = Tracker(default_uri(home), default_artifacts(home))
     run = tracker.start_trial(tracker.start_study("s", {}, {}), 0, {}, {})
     register_winner(tracker, run, tmp_path / "toy", "tile", {})
