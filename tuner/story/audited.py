@@ -14,7 +14,7 @@ from tuner.report.page import Audited, Confusion, DefectRow, Suspect, TrialRow
 from tuner.report.page.charts import curve, scatter
 from tuner.report.page.wording import words
 from tuner.story.images import Eye
-from tuner.study.files import TrialFiles
+from tuner.study.files import FilesLost, TrialFiles
 from tuner.study.home import StudyFolder
 from tuner.study.ledger import Entry
 from tuner.study.workbench import Workbench
@@ -76,6 +76,7 @@ def audited(
         confusions.append(confusion("winner", truth, flagged))
         if default is not None:
             flagged_by_default = _flagged(bench, default, folder)
+        if flagged_by_default is not None:
             confusions.append(confusion("defaults", truth, flagged_by_default))
         found = find_misses(labels, eye.scores, threshold, MISSED)
         if found.curve is not None:
@@ -146,9 +147,13 @@ def confusion(contender: str, anomalous: Array, flagged: Array) -> Confusion:
     )
 
 
-def _flagged(bench: Workbench, default: Entry, folder: StudyFolder) -> Array:
-    """What the defaults flag under their own scoring, at a threshold set as the winner's was."""
-    kept = TrialFiles(folder.trial(default.number)).scores()
+def _flagged(bench: Workbench, default: Entry, folder: StudyFolder) -> Array | None:
+    """What the defaults flag under their own scoring, at a threshold set as the winner's was; None
+    where their scores are lost."""
+    try:
+        kept = TrialFiles(folder.trial(default.number)).scores()
+    except FilesLost:
+        return None
     setting = bench.space(default.method).default_setting
     found = threshold_of(
         kept["held_out"][setting], bench.config.false_positive_rate, bench.config.threshold
