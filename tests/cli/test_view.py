@@ -8,7 +8,7 @@ from typing import Any
 from rich.console import Console
 
 from tests.study.toys import blank, keep_scores, make_conductor, make_ledger, play, record
-from tuner.screen.tables import make_console
+from tuner.screen.tables import brief, make_console
 from tuner.screen.view import LineView, LiveView
 from tuner.study.budget import Budget
 
@@ -135,3 +135,9 @@ def test_the_headline_says_how_far_how_good_and_how_long(tmp_path: Path) -> None
     # Trials of 20, 5 and 20 s count beside the plan's 10: 47 trials of 13.75 s, and the end.
     assert first == "3/50 trials · best 0.7 (trial 2, +0.3 over the defaults) · about 11 min left"
     assert any("running" in line and "0/10" in line for line in rest)
+
+
+def test_large_numbers_have_no_exponent() -> None:
+    assert [brief(value, 3) for value in (0.69123, -12.34, 999.0, 3025.4)] == [
+        "0.691", "-12.3", "999", "3025",
+    ]  # fmt: skip

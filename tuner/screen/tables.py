@@ -40,6 +40,11 @@ def shown(value: object) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
+def brief(value: float, digits: int) -> str:
+    """A number to so many significant digits, without an exponent where it is large."""
+    return f"{value:.0f}" if abs(value) >= 10**digits else f"{value:.{digits}g}"
+
+
 def make_console(stream: IO[str]) -> Console:
     """A console on a stream. What it prints may hold any text of a user's, a library's or an
     error's, so brackets and colons in it mean nothing."""

@@ -14,7 +14,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from tuner.screen.tables import shown
+from tuner.screen.tables import brief, shown
 from tuner.study.arms import default_of
 from tuner.study.conductor import Conductor
 from tuner.study.files import Record, TrialFiles
@@ -135,8 +135,8 @@ class _Standing:
         if best.kind == "default":
             said += ", the defaults with chosen scoring"
         elif ahead is not None:
-            said += f", {ahead:+.2g} over the defaults"
-        return f"best {'undefined' if value is None else f'{value:.3g}'} ({said})"
+            said += f", {'+' if ahead >= 0 else '-'}{brief(abs(ahead), 2)} over the defaults"
+        return f"best {'undefined' if value is None else brief(value, 3)} ({said})"
 
     def progress(self, entry: Entry) -> str:
         """The steps of a trial that are trained and judged."""
