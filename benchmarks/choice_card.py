@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -12,7 +11,7 @@ from choice_tasks import is_design
 
 from tuner.study import reliability
 
-GOOD, BAD, NEAR = 0.8, 0.6, 0.05
+GOOD, NEAR = 0.8, 0.05
 CRITERION = "agreed_score_variance"
 
 
@@ -42,15 +41,13 @@ def _row(study: Study) -> dict[str, Any]:
     picked = ways(study)[f"best of each scale by {CRITERION}"]
     agreements = study.criteria["reference_agreement"]
     agreed = [float(agreements[place]) for place in best_of_each(study, CRITERION)]
-    seen: Any = SimpleNamespace(
-        reference="patch-memory",
-        agreed=float(np.mean(agreed)),
-        batch=picked.test.numpy(),
-        held_out=picked.held_out.numpy(),
-    )
-    figures = {"reference_agreement": seen.agreed, "shift": {}, **reliability._bulk(seen)}
-    checks = (reliability._reference, reliability._moved, reliability._spread)
-    said = [finding for check in checks for finding in check(seen, figures, reliability.LIMITS)]
+    figures = {
+        "reference": "patch-memory",
+        "reference_agreement": float(np.mean(agreed)),
+        "shift": {},
+        **reliability.bulk(picked.test.numpy(), picked.held_out.numpy()),
+    }
+    said = reliability.judged(figures)
     worth = study.worth(picked.test)
     return {
         "task": f"{study.task} seed {study.seed}",

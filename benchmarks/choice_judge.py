@@ -15,9 +15,11 @@ from pathlib import Path
 import numpy as np
 import torch
 from choice_pool import MEMORY, METHOD, RAW, SCALES, space_of
+from selection_pool import read_arrays, write_arrays
 from torch import Tensor
 
 from methods.criteria.contract import Evidence
+from methods.criteria.reference import in_spreads
 from methods.criteria.registry import get_criterion
 from methods.ensemble import ScoreScale
 from methods.feature_autoencoder.hyperparameters import SCORING
@@ -40,7 +42,6 @@ CRITERIA = (
     "score_variance_standardised",
     "score_variance",
 )
-PARTS = ("test", "held_out", "pasted")
 _NOTHING = torch.zeros(1, 2)
 
 
@@ -65,7 +66,7 @@ class Picked:
 @dataclass(frozen=True)
 class Study:
     """One task and seed: trials with their scales, memories at each of `SCALES`, what criteria know
-    of the pasted defects, looks of training images and batch, and, for the judge, the truth."""
+    of the pasted defects, and, for the judge, the truth."""
 
     task: str
     seed: int
@@ -73,7 +74,6 @@ class Study:
     scales: Sequence[float]
     memories: Sequence[Scored]
     pasted: Mapping[str, np.ndarray]
-    looks: tuple[np.ndarray, np.ndarray]
     anomalous: np.ndarray
 
     @property
@@ -92,9 +92,9 @@ class Study:
         reference joins them."""
         parts = []
         for memory in self.memories:
-            spread, mean = torch.std_mean(memory.held_out[memory_default()], correction=0)
-            own = (memory.test[memory_default()], memory.pasted[memory_default()])
-            parts.append([(scores - mean) / spread.clamp(min=1e-6) for scores in own])
+            setting = memory_default()
+            own, normals = (memory.test, memory.pasted), memory.held_out[setting]
+            parts.append([in_spreads(scores[setting], normals) for scores in own])
         test, pasted = (torch.stack(part).mean(0) for part in zip(*parts, strict=True))
         return test, pasted
 
@@ -157,7 +157,7 @@ def memory_default() -> int:
 
 def load(folder: Path, task: str, drawn: Sequence[Mapping[str, Value]]) -> Study:
     """A task of a kept study whose trials drew these hyperparameters."""
-    shared, truth = _read(folder / "study.npz"), _read(folder / "truth.npz")
+    shared, truth = read_arrays(folder / "study.npz"), read_arrays(folder / "truth.npz")
     names = [f"trial_{number:02d}" for number in range(len(drawn))]
     memories = [f"memory_{place + 1}" for place in range(len(SCALES))]
     return Study(
@@ -169,9 +169,8 @@ def load(folder: Path, task: str, drawn: Sequence[Mapping[str, Value]]) -> Study
         pasted={
             key.removeprefix(f"{task}."): value
             for key, value in shared.items()
-            if key.startswith(f"{task}.") and not key.endswith(".looks")
+            if key.startswith(f"{task}.")
         },
-        looks=(shared["looks.train"], shared[f"{task}.looks"]),
         anomalous=truth[task],
     )
 
@@ -180,13 +179,10 @@ def _scored(folder: Path, name: str, task: str, method: str) -> Scored:
     """Scores under the method's grid, kept beside the pool: raw maps cost time to score."""
     kept = folder / "scored" / f"{name}.{task}.npz"
     if not kept.is_file():
-        kept.parent.mkdir(exist_ok=True)
         with np.load(folder / f"{name}.npz") as file:
             found = _scores(file, task, method)
-        draft = kept.with_suffix(".part.npz")
-        np.savez(draft, **{part: scores.numpy() for part, scores in vars(found).items()})
-        draft.replace(kept)
-    return Scored(**{part: torch.from_numpy(scores) for part, scores in _read(kept).items()})
+        write_arrays(kept, {part: scores.numpy() for part, scores in vars(found).items()})
+    return Scored(**{part: torch.from_numpy(scores) for part, scores in read_arrays(kept).items()})
 
 
 def _scores(file: Mapping[str, np.ndarray], task: str, method: str) -> Scored:
@@ -268,8 +264,3 @@ def controls(study: Study) -> dict[str, float]:
         "random pick, default scoring": float(study.auroc[:, study.default].mean()),
         "best single": float(study.auroc.max()),
     }
-
-
-def _read(path: Path) -> dict[str, np.ndarray]:
-    with np.load(path) as file:
-        return {name: file[name] for name in file.files}

@@ -2,14 +2,12 @@
 
 Of each surface, seed and trial a file holds the detector's raw maps of the held-out normals and of
 each task's batch and pasted defects, before normalisation, smoothing and pooling, so that any
-scoring setting is judged without a network; and what criteria of embeddings look at. `memory.npz`
-has the same of `patch-memory`. What is true of a batch lies in `truth.npz`, which only the judge
-opens.
+scoring setting is judged without a network. `memory_N.npz` has the same of `patch-memory` at the
+Nth scale. What is true of a batch lies in `truth.npz`, which only the judge opens.
 """
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -20,23 +18,22 @@ from typing import Any
 import numpy as np
 import torch
 from cells import Record
-from choice_tasks import Source, Surface, surface, trial_data
+from choice_tasks import Source, Surface, surface
+from selection_pool import drawn_uniformly, write_arrays
 
 from methods.backbones.table import FeatureTable
 from methods.contract import Context, FeatureMethod, TrialData, stream_seed, unit
 from methods.criteria.defects import SyntheticSet, build_synthetic
-from methods.criteria.evidence import noise_like
 from methods.hyperparameter import Value
 from methods.registry import get_method
 from methods.scoring import levels
-from search_spaces.loader import Choice, load_search_space
+from search_spaces.loader import load_search_space
 from tuner.study.space import MethodSpace, build_space, families_of
-from tuner.study.trial import CORRUPTION_STREAM
 from tuner.study.workbench import SYNTHETIC_STREAM
 
 METHOD, MEMORY = "feature-fae", "patch-memory"
 RAW = {METHOD: ("all.mse", "16.mse"), MEMORY: ("all",)}
-EMBEDDED, PASTED = 64, 128
+PASTED = 128
 SIZE, SCALES = 192, (0.75, 0.5, 1.0)
 
 
@@ -70,19 +67,9 @@ def space_of(method: str) -> MethodSpace:
 def draw(space: MethodSpace, name: str, seed: int, trial: int) -> dict[str, Value]:
     """The hyperparameters of a trial: the defaults, then uniform draws from the search space."""
     if trial < len(SCALES):
-        own = {} if trial < 0 else {"scale": SCALES[trial]}
-        return space.complete({**space.defaults, **own})
-    rng = np.random.default_rng([seed, trial, *name.encode()])
-    point: dict[str, Value] = {}
-    for parameter, drawn in space.drawn.items():
-        if isinstance(drawn, Choice):
-            point[parameter] = drawn.values[int(rng.integers(len(drawn.values)))]
-            continue
-        low, high = (np.log([drawn.low, drawn.high])) if drawn.log else (drawn.low, drawn.high)
-        value = float(rng.uniform(low, high))
-        value = float(np.exp(value)) if drawn.log else value
-        point[parameter] = round(value) if drawn.integer else value
-    return space.complete(point)
+        scale = SCALES[-trial - 1 if trial < 0 else trial]
+        return space.complete({**space.defaults, "scale": scale})
+    return drawn_uniformly(space, np.random.default_rng([seed, trial, *name.encode()]))
 
 
 @dataclass(frozen=True)
@@ -100,11 +87,10 @@ class Shared:
 @lru_cache(maxsize=1)
 def shared(folder: str, source: Source, seed: int, size: int) -> Shared:
     found = surface(source, size)
-    parts = {
-        name: trial_data(found.normals, task.batch, seed) for name, task in found.tasks.items()
-    }
-    train, held_out, _ = next(iter(parts.values()))
-    tests = {name: part[2] for name, part in parts.items()}
+    parts = {name: task.data(seed) for name, task in found.tasks.items()}
+    first = next(iter(parts.values()))
+    train, held_out = first.train, first.held_out
+    tests = {name: part.test for name, part in parts.items()}
     method, space = get_method(METHOD), space_of(METHOD)
     assert isinstance(method, FeatureMethod)
     pasted = {}
@@ -127,25 +113,14 @@ def _write_shared(folder: Path, own: Shared) -> None:
     """What criteria see of the pasted defects and of the images as a whole; the truth apart."""
     if (folder / "truth.npz").is_file():
         return
-    arrays: dict[str, Any] = {"looks.held_out": _looks(own.held_out)}
-    arrays["looks.train"] = _looks(own.train)
+    arrays: dict[str, Any] = {}
     for name, made in own.pasted.items():
-        task = own.surface.tasks[name]
         fields = ("on_test", "base", "family", "cell", "appearance", "test_appearance",
                   "normal_appearance")  # fmt: skip
         arrays |= {f"{name}.{f}": getattr(made, f).numpy() for f in fields}
         arrays[f"{name}.families"] = np.array(made.families)
-        arrays[f"{name}.looks"] = _looks(own.tests[name])
-        assert len(task.anomalous) == len(own.tests[name])
-    _write(folder / "study.npz", arrays)
-    _write(folder / "truth.npz", {n: t.anomalous for n, t in own.surface.tasks.items()})
-
-
-def _looks(images: torch.Tensor) -> np.ndarray:
-    """Mean and spread of each channel, and the mean absolute step between pixels: `[N, 7]`."""
-    x = unit(images)
-    step = (x.diff(dim=3).abs().mean((1, 2, 3)) + x.diff(dim=2).abs().mean((1, 2, 3))) / 2
-    return torch.cat((x.mean((2, 3)), x.std((2, 3)), step[:, None]), 1).numpy()
+    write_arrays(folder / "study.npz", arrays)
+    write_arrays(folder / "truth.npz", {n: t.anomalous for n, t in own.surface.tasks.items()})
 
 
 def train(training: Training) -> Record:
@@ -157,8 +132,6 @@ def train(training: Training) -> Record:
     method, space = get_method(name), space_of(name)
     values = draw(space, training.source.category, seed, trial)
     first = next(iter(own.tests.values()))
-    if trial < 0:
-        values = {**values, "scale": SCALES[-trial - 1]}
     data = TrialData(own.train, own.held_out, first, None, own.tables)
     context = Context(
         seed=stream_seed(seed, max(0, trial)), rungs=1, precision="bfloat16", channels_last=True
@@ -168,25 +141,13 @@ def train(training: Training) -> Record:
     spent = time.process_time() - mark
     detector: Any = last.detector
     arrays: dict[str, np.ndarray] = {}
-    noise = noise_like(unit(own.held_out))
     for raw, maps in raw_maps(detector, unit(own.held_out), RAW[name]).items():
         arrays[f"held_out.{raw}"] = maps
-    for raw, maps in raw_maps(detector, noise, RAW[name]).items():
-        arrays[f"noise.{raw}"] = maps
     for task, test in own.tests.items():
         for part, images in (("test", test), ("pasted", own.pasted[task].images)):
             for raw, maps in raw_maps(detector, unit(images), RAW[name]).items():
                 arrays[f"{task}.{part}.{raw}"] = maps
-        arrays[f"{task}.embedding"] = _half(detector.embed(unit(test)))
-        if trial < 0:
-            arrays[f"{task}.pooled"] = _half(pooled(detector, unit(test)))
-    count = min(EMBEDDED, len(own.train))
-    clean, corrupted = method.corrupt(data, values, count, context.generator(CORRUPTION_STREAM))
-    arrays["clean"] = _half(detector.embed(clean))
-    arrays["corrupted"] = _half(detector.embed(corrupted))
-    arrays["clean.pooled"] = _half(pooled(detector, clean))
-    arrays["corrupted.pooled"] = _half(pooled(detector, corrupted))
-    _write(training.path, arrays)
+    write_arrays(training.path, arrays)
     drawn = {key: values[key] for key in space.drawn} if trial >= 0 else {}
     return {"train_seconds": round(spent, 2), "loss": last.train_loss, "hyperparameters": drawn}
 
@@ -203,23 +164,4 @@ def raw_maps(detector: Any, images: torch.Tensor, names: tuple[str, ...]) -> dic
             own = detector._raw(found, names)
         for name in names:
             parts[name].append(own[name])
-    return {name: _half(torch.cat(part)) for name, part in parts.items()}
-
-
-@torch.inference_mode()
-def pooled(detector: Any, images: torch.Tensor) -> torch.Tensor:
-    """Mean and largest standardised features of each channel: `[B, 2 C]`, before any training."""
-    z = torch.cat([detector.space(part) for part in images.split(32)])
-    return torch.cat((z.mean((2, 3)), z.amax((2, 3))), 1)
-
-
-def _half(values: torch.Tensor) -> np.ndarray:
-    return values.half().numpy()
-
-
-def _write(path: Path, arrays: Mapping[str, Any]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f".{os.getpid()}-{path.name}")
-    with open(aside, "wb") as file:
-        np.savez(file, **arrays)
-    aside.replace(path)
+    return {name: torch.cat(part).half().numpy() for name, part in parts.items()}

@@ -18,7 +18,6 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 
 import numpy as np
-import torch
 from feature_tasks import DEMO, Task, tasks_of
 from st_ssad_tasks import DIGITS, material
 
@@ -165,9 +164,3 @@ def sources_of(data: list[tuple[str, str]]) -> list[Source]:
         and (source.location == DEMO or source.category in CONTAMINATED)
     ]
     return plain + spoilt
-
-
-def trial_data(normals: np.ndarray, batch: np.ndarray, seed: int) -> tuple[torch.Tensor, ...]:
-    """Training, held-out and unlabelled images; `seed` parts the normals."""
-    data = Task(normals, batch, np.zeros(len(batch), bool), None).data(seed)
-    return data.train, data.held_out, data.test

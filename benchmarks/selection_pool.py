@@ -93,7 +93,11 @@ def draw(space: MethodSpace, name: str, seed: int, trial: int) -> dict[str, Valu
     """The hyperparameters of a trial: the defaults, then uniform draws from the search space."""
     if trial == 0:
         return space.complete(space.defaults)
-    rng = np.random.default_rng([seed, trial, *name.encode()])
+    return drawn_uniformly(space, np.random.default_rng([seed, trial, *name.encode()]))
+
+
+def drawn_uniformly(space: MethodSpace, rng: np.random.Generator) -> dict[str, Value]:
+    """Hyperparameters drawn from a search space, without a sampler."""
     point: dict[str, Value] = {}
     for parameter, drawn in space.drawn.items():
         if isinstance(drawn, Choice):
@@ -171,7 +175,7 @@ def train(training: Training) -> Record:
         arrays = {name: getattr(evidence, name).float().numpy() for name in _OF_TRIALS}
         arrays["rungs"] = np.stack(values_at[batch])
         _write_shared(folder, evidence, found.batches[batch].anomalous, space.default_setting)
-        _write(folder / f"trial_{training.trial:02d}.npz", arrays)
+        write_arrays(folder / f"trial_{training.trial:02d}.npz", arrays)
     return {
         "train_seconds": round(spent, 3),
         "hyperparameters": {name: values[name] for name in space.drawn},
@@ -185,11 +189,12 @@ def _write_shared(folder: Path, evidence: Evidence, anomalous: np.ndarray, defau
     values = {name: getattr(evidence, name) for name in fields}
     arrays = {name: np.asarray(value) for name, value in values.items() if value is not None}
     arrays |= {"default_setting": np.asarray(default), "criteria": np.array(criterion_names())}
-    _write(folder / "study.npz", arrays)
-    _write(folder / "truth.npz", {"anomalous": anomalous})
+    write_arrays(folder / "study.npz", arrays)
+    write_arrays(folder / "truth.npz", {"anomalous": anomalous})
 
 
-def _write(path: Path, arrays: Mapping[str, Any]) -> None:
+def write_arrays(path: Path, arrays: Mapping[str, Any]) -> None:
+    """A file of arrays, whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_name(f".{os.getpid()}-{path.name}")
     np.savez_compressed(aside, **arrays)
@@ -215,8 +220,8 @@ def load(folder: Path) -> Study:
     files = sorted(folder.glob("trial_*.npz"))
     if not files:
         raise SystemExit(f"{folder} holds no trial; run the pool stage first")
-    shared = _read(folder / "study.npz")
-    own = [_read(file) for file in files]
+    shared = read_arrays(folder / "study.npz")
+    own = [read_arrays(file) for file in files]
     common = {
         f.name: _field(shared[f.name]) for f in dataclasses.fields(Evidence) if f.name in shared
     }
@@ -231,7 +236,7 @@ def load(folder: Path) -> Study:
         rungs=np.stack([kept["rungs"] for kept in own]),
         rung_criteria=shared["criteria"].tolist(),
         default_setting=int(shared["default_setting"]),
-        anomalous=_read(folder / "truth.npz")["anomalous"],
+        anomalous=read_arrays(folder / "truth.npz")["anomalous"],
     )
 
 
@@ -239,6 +244,7 @@ def _field(value: np.ndarray) -> Any:
     return tuple(value.tolist()) if value.dtype.kind == "U" else torch.from_numpy(value)
 
 
-def _read(path: Path) -> dict[str, np.ndarray]:
+def read_arrays(path: Path) -> dict[str, np.ndarray]:
+    """All arrays of a file."""
     with np.load(path) as file:
         return {name: file[name] for name in file.files}

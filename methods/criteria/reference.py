@@ -23,6 +23,13 @@ def unusualness(normal: Tensor, test: Tensor) -> Tensor:
     return torch.linalg.vector_norm(standardised(normal, test)[1], dim=1)
 
 
+def in_spreads(scores: Tensor, normals: Tensor) -> Tensor:
+    """Scores `[M]` as distances from the mean of normal ones `[V]`, in units of their spread: what
+    several references can be averaged in."""
+    spread, mean = torch.std_mean(normals, correction=0)
+    return (scores - mean) / spread.clamp(min=1e-6)
+
+
 def reference_agreement(scores: Tensor, reference: Tensor) -> Tensor:
     """Spearman's correlation of scores `[S, M]` with `[M]`: float64 `[S]` in [-1, 1].
 

@@ -11,7 +11,7 @@ Other figures are told, and not judged by.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
@@ -100,7 +100,12 @@ Finding = tuple[Verdict, str]
 def assess(study: Study, limits: Limits = LIMITS) -> Card:
     """The card of a study. Raises ValueError where the winner is not among the judged trials."""
     figures = measure(study)
-    found = [each for check in _CHECKS for each in check(study, figures, limits)]
+    found = [
+        *_enough(figures, limits),
+        *judged(figures, limits),
+        *((DOUBTFUL, f"the winner warns: {text}") for text in study.warnings),
+        *_collapse(figures),
+    ]
     verdict = max((level for level, _ in found), key=_ORDER.index, default=TRUST)
     reasons = [text for level, text in sorted(found, key=lambda f: -_ORDER.index(f[0]))]
     if not reasons:
@@ -144,24 +149,21 @@ def measure(study: Study) -> dict[str, Any]:
         "collapse_below": study.collapse,
         "reference": study.reference or None,
         "reference_agreement": study.agreed,
-        **_bulk(study),
+        **bulk(study.batch, study.held_out),
     }
 
 
-def _bulk(study: Study) -> dict[str, float | None]:
-    """How far the bulk of the batch lies above held-out normals, and how far the batch spreads."""
+def bulk(batch: Array | None, held_out: Array | None) -> dict[str, float | None]:
+    """How far the bulk of a batch's scores lies above those of held-out normals (`moved`), and how
+    much they vary (`score_spread`), in units of these; None where that is not known."""
     nothing: dict[str, float | None] = {"moved": None, "score_spread": None}
-    if (
-        study.batch is None
-        or study.held_out is None
-        or min(len(study.batch), len(study.held_out)) < 2
-    ):
+    if batch is None or held_out is None or min(len(batch), len(held_out)) < 2:
         return nothing
-    spread = float(np.std(study.held_out))
+    spread = float(np.std(held_out))
     if not spread > 0:
         return nothing
-    low = float(np.quantile(study.batch, 0.25) - np.quantile(study.held_out, 0.25))
-    ratio = float(np.var(study.batch) / spread**2)
+    low = float(np.quantile(batch, 0.25) - np.quantile(held_out, 0.25))
+    ratio = float(np.var(batch) / spread**2)
     return {"moved": finite(low / spread), "score_spread": finite(ratio)}
 
 
@@ -244,16 +246,22 @@ def stays_best(pool: Pool, winner: int, leading: Criterion) -> float | None:
     return float((places[order] == winner).mean())
 
 
-def _enough(study: Study, figures: Mapping[str, Any], limits: Limits) -> list[Finding]:
+def _enough(figures: Mapping[str, Any], limits: Limits) -> list[Finding]:
     if figures["trials"] >= limits.fewest_trials:
         return []
     text = f"only {figures['trials']} trials were judged, and a card needs {limits.fewest_trials}"
     return [(DOUBTFUL, text)]
 
 
-def _reference(study: Study, figures: Mapping[str, Any], limits: Limits) -> list[Finding]:
-    value = figures["reference_agreement"]
-    if not study.reference or value is None:
+def judged(figures: Mapping[str, Any], limits: Limits = LIMITS) -> list[Finding]:
+    """What the winner's scores say against it: from `reference` and `reference_agreement`, from
+    what `bulk` found, and from `shift`, which only names what moved."""
+    return [each for check in (_reference, _moved, _spread) for each in check(figures, limits)]
+
+
+def _reference(figures: Mapping[str, Any], limits: Limits) -> list[Finding]:
+    reference, value = figures["reference"], figures["reference_agreement"]
+    if not reference or value is None:
         text = (
             "no memory of pretrained features stands beside these trials, so nothing independent "
             "speaks for the choice; try --method feature-fae, or compare with --method patch-memory"
@@ -264,13 +272,13 @@ def _reference(study: Study, figures: Mapping[str, Any], limits: Limits) -> list
     unrelated = value < limits.unrelated
     said = "suspects other images" if unrelated else "agrees with the winner in part"
     text = (
-        f"{study.reference}, which trains nothing, {said} (rank correlation {value:.2f}); look at "
+        f"{reference}, which trains nothing, {said} (rank correlation {value:.2f}); look at "
         "the images that both rank highest, or try a larger --size"
     )
     return [(RANDOM if unrelated else DOUBTFUL, text)]
 
 
-def _moved(study: Study, figures: Mapping[str, Any], limits: Limits) -> list[Finding]:
+def _moved(figures: Mapping[str, Any], limits: Limits) -> list[Finding]:
     value = figures["moved"]
     if value is None or value <= limits.moved:
         return []
@@ -285,7 +293,7 @@ def _moved(study: Study, figures: Mapping[str, Any], limits: Limits) -> list[Fin
     return [(DOUBTFUL, text)]
 
 
-def _spread(study: Study, figures: Mapping[str, Any], limits: Limits) -> list[Finding]:
+def _spread(figures: Mapping[str, Any], limits: Limits) -> list[Finding]:
     value = figures["score_spread"]
     if value is None or value >= limits.spread:
         return []
@@ -297,11 +305,7 @@ def _spread(study: Study, figures: Mapping[str, Any], limits: Limits) -> list[Fi
     return [(DOUBTFUL, text)]
 
 
-def _warned(study: Study, figures: Mapping[str, Any], limits: Limits) -> list[Finding]:
-    return [(DOUBTFUL, f"the winner warns: {text}") for text in study.warnings]
-
-
-def _collapse(study: Study, figures: Mapping[str, Any], limits: Limits) -> list[Finding]:
+def _collapse(figures: Mapping[str, Any]) -> list[Finding]:
     share, below = figures["anomaly_share"], figures["collapse_below"]
     if figures["criterion"] != "validation_loss" or share is None or below is None:
         return []
@@ -314,8 +318,3 @@ def _collapse(study: Study, figures: Mapping[str, Any], limits: Limits) -> list[
             "loss prefers an augmentation that does nothing",
         )
     ]
-
-
-_CHECKS: tuple[Callable[[Study, Mapping[str, Any], Limits], list[Finding]], ...] = (
-    _enough, _reference, _moved, _spread, _warned, _collapse,
-)  # fmt: skip

@@ -24,6 +24,7 @@ from methods.contract import (
 )
 from methods.criteria.contract import Criterion
 from methods.criteria.defects import build_synthetic
+from methods.criteria.reference import in_spreads
 from methods.criteria.registry import criterion_names, get_criterion
 from methods.hyperparameter import Value
 from methods.registry import get_method
@@ -330,8 +331,7 @@ def reference_of(
         (last,) = method.fit(data, {**values, "scale": scale}, context)
         with left_out():
             normal = last.detector.scores(unit(data.held_out), setting)
-        spread, mean = torch.std_mean(normal, correction=0)
-        found.append((last.detector.scores(images, setting) - mean) / spread.clamp(min=1e-6))
+        found.append(in_spreads(last.detector.scores(images, setting), normal))
     joint = torch.stack(found).mean(0)
     return {
         "reference": joint[: len(pasted)].numpy(),
