@@ -20,14 +20,15 @@ from methods.hyperparameter import Hyperparameter, Value
 from methods.patch_memory.coreset import CORESETS
 from methods.patch_memory.detector import PatchMemoryDetector, nearest_distance
 from methods.scoring.levels import MAP_SCORING
-from methods.training.batches import evenly, uncorrupted
+from methods.training.batches import evenly
+from methods.training.untuned import Uncorrupted
 
 _STREAM = 0x9A
 _SCALE_IMAGES = 64
 _LOSS_ROWS = 4096
 
 
-class PatchMemory(OnFeatures):
+class PatchMemory(Uncorrupted, OnFeatures):
     """Nearest neighbours among features of normal images; nothing is trained.
 
     See the README beside this file.
@@ -100,20 +101,6 @@ class PatchMemory(OnFeatures):
     ) -> PatchMemoryDetector:
         """The detector that `weights()` came from, on the CPU."""
         return PatchMemoryDetector.from_weights(self._complete(hyperparameters), weights)
-
-    def corrupt(
-        self,
-        data: TrialData,
-        hyperparameters: Mapping[str, Value],
-        count: int,
-        generator: torch.Generator,
-    ) -> tuple[Tensor, Tensor]:
-        """Training images twice: nothing is corrupted."""
-        return uncorrupted(data, count, generator)
-
-    def families(self, hyperparameters: Mapping[str, Value]) -> frozenset[str]:
-        """None."""
-        return frozenset()
 
     def trial_bytes(self, data: TrialData, hyperparameters: Mapping[str, Value]) -> int:
         """Bytes of features that a trial holds for itself."""

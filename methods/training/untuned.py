@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar
 
@@ -14,7 +15,7 @@ from methods.training.batches import uncorrupted
 from methods.training.checks import check_steps
 
 
-class Untuned:
+class Untuned(ABC):
     """A method without anything to tune, which trains in one `_course`."""
 
     name: ClassVar[str]
@@ -38,20 +39,20 @@ class Untuned:
         check_steps(values, context)
         yield from self._course(data.to(context.device), values, context)
 
-    def _check_images(self, data: TrialData) -> None:
-        raise NotImplementedError
+    @abstractmethod
+    def _check_images(self, data: TrialData) -> None: ...
 
+    @abstractmethod
     def _course(
         self, data: TrialData, values: Mapping[str, Any], context: Context
-    ) -> Iterator[Progress]:
-        raise NotImplementedError
+    ) -> Iterator[Progress]: ...
 
     def _complete(self, hyperparameters: Mapping[str, Value]) -> dict[str, Any]:
         return {**complete(self.hyperparameters, hyperparameters)}
 
 
-class NormalOnly(Untuned):
-    """One that trains on normal images as they are."""
+class Uncorrupted:
+    """A method that learns from normal images as they are."""
 
     def corrupt(
         self,
@@ -66,3 +67,7 @@ class NormalOnly(Untuned):
     def families(self, hyperparameters: Mapping[str, Value]) -> frozenset[str]:
         """None."""
         return frozenset()
+
+
+class NormalOnly(Uncorrupted, Untuned):
+    """A method without anything to tune that trains on normal images as they are."""
