@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import importlib.util
-import os
 import subprocess
 import sys
 import tempfile
-import time
-import urllib.error
-import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import quote
 
 from tuner.addresses import sqlite_path, with_driver, without_credentials
 from tuner.request import tracking_uri
-from tuner.stopping import end_group, sigterm_as_interrupt
+from tuner.server import awaited, last_words, started
+from tuner.stopping import sigterm_as_interrupt
 from tuner.study.config import ledger_url, read_config
 from tuner.study.home import Home, private
 from tuner.tracking import artifacts_of, default_uri
@@ -29,7 +26,6 @@ EXPERIMENT = "tuner"
 _ADDRESS = "TUNER_VIEWED"
 # One process that answers; MLflow's own workers for jobs of language models have nothing to do.
 _QUIET = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
-_DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
 class ViewerFailed(RuntimeError):
@@ -55,16 +51,8 @@ def view(
     command, secrets = viewer(home, study, optuna=optuna, host=host, port=port)
     with tempfile.TemporaryDirectory(prefix="tuner-ui-") as scratch:
         log = Path(scratch) / "server.log"
-        with log.open("wb") as words:
-            process = subprocess.Popen(
-                command,
-                stdout=words,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-                env={**os.environ, **secrets},
-            )
         try:
-            with sigterm_as_interrupt():
+            with started(command, secrets, log) as process, sigterm_as_interrupt():
                 page = "" if optuna else runs_page(home, study)
                 url = f"http://{host}:{port}"
                 _wait(process, url, log)
@@ -72,8 +60,6 @@ def view(
                 return process.wait()
         except KeyboardInterrupt:
             return 0
-        finally:
-            end_group(process)
 
 
 def runs_page(home: Home, study: str | None) -> str:
@@ -92,22 +78,14 @@ def runs_page(home: Home, study: str | None) -> str:
 
 
 def _wait(process: subprocess.Popen[bytes], url: str, log: Path) -> None:
-    deadline = time.monotonic() + START_SECONDS
-    while time.monotonic() < deadline:
-        if process.poll() is not None:
-            lines = log.read_text(errors="replace").splitlines()
-            raise ViewerFailed(
-                f"the page ended at once: {' / '.join(lines[-3:]) or 'it said nothing'}; where the "
-                "port is in use, give another one by --port"
-            )
-        try:
-            with _DIRECT.open(url, timeout=5):
-                return
-        except urllib.error.HTTPError:
-            return
-        except OSError:
-            time.sleep(0.2)
-    raise ViewerFailed(f"nothing answers at {url} within {START_SECONDS:g} s")
+    found = awaited(process, url, START_SECONDS, any_status=True)
+    if found == "ended":
+        raise ViewerFailed(
+            f"the page ended at once: {last_words(log)}; where the port is in use, give another "
+            "one by --port"
+        )
+    if found == "silent":
+        raise ViewerFailed(f"nothing answers at {url} within {START_SECONDS:g} s")
 
 
 def viewer(

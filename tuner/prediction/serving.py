@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
 import socket
 import subprocess
 import sys
 import tempfile
-import time
-import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -24,11 +20,10 @@ from numpy.typing import NDArray
 from tuner.prediction.endpoint import MODEL
 from tuner.registry.package import load_package
 from tuner.registry.register import save_model
-from tuner.stopping import end_group, sigterm_as_interrupt
+from tuner.server import DIRECT, awaited, last_words, started
+from tuner.stopping import sigterm_as_interrupt
 
 START_SECONDS = 120.0
-# The server is on this machine: no proxy of the environment can reach it.
-_DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
 class ServerFailed(RuntimeError):
@@ -61,33 +56,20 @@ def serving(folder: Path, host: str = "127.0.0.1", port: int = 5001) -> Iterator
         save_model(folder, model, packaged)
         command = [sys.executable, "-m", "uvicorn", "--factory", "tuner.prediction.endpoint:create"]
         command += ["--host", host, "--port", str(port), "--log-level", "warning"]
-        with log.open("wb") as words:
-            process = subprocess.Popen(
-                command,
-                stdout=words,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-                env={**os.environ, MODEL: str(model)},
-            )
-        try:
+        with started(command, {MODEL: str(model)}, log) as process:
             url = f"http://{host}:{port}"
             _wait(process, url, log)
             yield Served(url, _one_image(url, log), process)
-        finally:
-            end_group(process)
 
 
 def _wait(process: subprocess.Popen[bytes], url: str, log: Path) -> None:
-    deadline = time.monotonic() + START_SECONDS
-    while time.monotonic() < deadline:
-        if process.poll() is not None:
-            raise ServerFailed(f"the server ended at once: {_last_words(log)}")
-        with contextlib.suppress(OSError), _DIRECT.open(f"{url}/ping", timeout=5):
-            return
-        time.sleep(0.2)
-    raise ServerFailed(
-        f"the server does not answer {url}/ping within {START_SECONDS:g} s: {_last_words(log)}"
-    )
+    found = awaited(process, f"{url}/ping", START_SECONDS)
+    if found == "ended":
+        raise ServerFailed(f"the server ended at once: {last_words(log)}")
+    if found == "silent":
+        raise ServerFailed(
+            f"the server does not answer {url}/ping within {START_SECONDS:g} s: {last_words(log)}"
+        )
 
 
 def ask(url: str, images: NDArray[np.uint8] | bytes) -> dict[str, Any]:
@@ -99,7 +81,7 @@ def ask(url: str, images: NDArray[np.uint8] | bytes) -> dict[str, Any]:
     if not isinstance(images, bytes):
         content, kind = json.dumps({"inputs": images.tolist()}).encode(), "application/json"
     request = urllib.request.Request(f"{url}/invocations", content, {"Content-Type": kind})
-    with _DIRECT.open(request, timeout=60) as reply:
+    with DIRECT.open(request, timeout=60) as reply:
         return dict(json.load(reply)["predictions"])
 
 
@@ -108,13 +90,8 @@ def _one_image(url: str, log: Path) -> dict[str, Any]:
         return ask(url, np.full((1, 16, 16, 3), 128, np.uint8))
     except (OSError, ValueError, KeyError) as error:
         raise ServerFailed(
-            f"the server does not judge an image ({error}): {_last_words(log)}"
+            f"the server does not judge an image ({error}): {last_words(log)}"
         ) from error
-
-
-def _last_words(log: Path) -> str:
-    lines = log.read_text(errors="replace").splitlines() if log.is_file() else []
-    return " / ".join(line.strip() for line in lines[-3:]) or "it said nothing"
 
 
 def _free(host: str) -> int:
