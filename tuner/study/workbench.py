@@ -54,10 +54,10 @@ from tuner.study.warm_start import find_warm_points
 
 DEFAULT_SIZES = {"cpu": 64, "gpu": 256}
 # Methods on features of a frozen network take larger images, which they may look at reduced.
+FEATURE_SIZES = {"cpu": 192, "gpu": 256}
 # What features of a frozen network depend on, beside the image.
 SCALE = "scale"
 SEEN = ("backbone", "levels", SCALE)
-FEATURE_SIZES = {"cpu": 192, "gpu": 256}
 
 
 @dataclass(frozen=True)
