@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar
 
@@ -15,8 +14,11 @@ from methods.training.batches import uncorrupted
 from methods.training.checks import check_steps
 
 
-class Untuned(ABC):
-    """A method without anything to tune, which trains in one `_course`."""
+class Untuned:
+    """A method without anything to tune, which trains in one `_course`.
+
+    Whoever checks or trains otherwise replaces `check` or `fit`, and needs no hook of that one.
+    """
 
     name: ClassVar[str]
     hyperparameters: ClassVar[tuple[Hyperparameter, ...]]
@@ -39,13 +41,13 @@ class Untuned(ABC):
         check_steps(values, context)
         yield from self._course(data.to(context.device), values, context)
 
-    @abstractmethod
-    def _check_images(self, data: TrialData) -> None: ...
+    def _check_images(self, data: TrialData) -> None:
+        raise NotImplementedError
 
-    @abstractmethod
     def _course(
         self, data: TrialData, values: Mapping[str, Any], context: Context
-    ) -> Iterator[Progress]: ...
+    ) -> Iterator[Progress]:
+        raise NotImplementedError
 
     def _complete(self, hyperparameters: Mapping[str, Value]) -> dict[str, Any]:
         return {**complete(self.hyperparameters, hyperparameters)}
